@@ -1,0 +1,21 @@
+"""E-ConvNeXt (arXiv 2508.20955) for MMDetection and MMPretrain.
+
+Importing the package registers the backbone as ``EConvNeXt`` in mmengine's root registry, where every OpenMMLab
+library finds it; parts that need mmpretrain are registered where it is installed.
+"""
+from .requirements import check_versions
+
+check_versions()
+
+from importlib.util import find_spec  # noqa: E402
+
+from .engine.hooks import CocoTableHook  # noqa: E402
+from .engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .models import EConvNeXt  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', '__version__']
+
+if find_spec('mmpretrain') is not None:
+    from .models.cls_head import BNLinearClsHead  # noqa: F401
+    __all__.append('BNLinearClsHead')

@@ -1,0 +1,55 @@
+"""The end of a run: the COCO table and where the checkpoint lies."""
+from typing import Dict, Optional
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+# COCO's names of the six, and mmdet's.
+COLUMNS = dict(AP='mAP', AP50='mAP_50', AP75='mAP_75', small='mAP_s', medium='mAP_m', large='mAP_l')
+
+
+def coco_table(metrics: Dict[str, float]) -> str:
+    """A table of COCO's six average precisions, a row for boxes and one for masks as there are.
+
+    Args:
+        metrics (dict[str, float]): Of mmdet's CocoMetric, as ``coco/bbox_mAP_50``; -1 stands for no object
+            of that size and is shown as '-'.
+
+    Returns:
+        str: The table, empty where ``metrics`` has no such numbers.
+    """
+    rows = []
+    for kind in ('bbox', 'segm'):
+        values = {key.rpartition('/')[2]: value for key, value in metrics.items()}
+        if f'{kind}_mAP' in values:
+            cells = (values.get(f'{kind}_{key}', -1) for key in COLUMNS.values())
+            rows.append([kind, *('-' if value < 0 else f'{value:.3f}' for value in cells)])
+    if not rows:
+        return ''
+    return '\n'.join(''.join(f'{cell:>8}' for cell in row) for row in [['', *COLUMNS], *rows])
+
+
+@HOOKS.register_module()
+class CocoTableHook(Hook):
+    """Logs the COCO table of the last evaluation when the run ends, and the checkpoints of a training."""
+
+    def __init__(self):
+        self.metrics: Dict[str, float] = {}
+
+    def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        self.metrics = metrics or {}
+
+    after_test_epoch = after_val_epoch
+
+    def after_train(self, runner: Runner) -> None:
+        lines = [f'checkpoint: {find_latest_checkpoint(runner.work_dir)}']
+        best = runner.message_hub.runtime_info.get('best_ckpt')
+        if best is not None:
+            lines.append(f'best checkpoint: {best}')
+        runner.logger.info('\n'.join(['training is done', *lines]))
+
+    def after_run(self, runner: Runner) -> None:
+        table = coco_table(self.metrics)
+        if table:
+            runner.logger.info(f'COCO evaluation\n{table}')

@@ -1,0 +1,3 @@
+from .econvnext import EConvNeXt
+
+__all__ = ['EConvNeXt']

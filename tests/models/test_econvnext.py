@@ -1,0 +1,306 @@
+import copy
+
+import pytest
+import torch
+from mmdet.registry import MODELS as MMDET_MODELS
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from torch import nn
+
+from econvnext_mmdet import BNLinearClsHead, EConvNeXt
+from econvnext_mmdet.complexity import count
+from econvnext_mmdet.models.econvnext import ESE, Block
+
+
+def assert_agrees(ours, expected):
+    """To 1e-5 of the array's largest magnitude."""
+    assert ours.shape == expected.shape
+    assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def backbone_state(state):
+    return {key[len('backbone.'):]: value for key, value in state.items() if key.startswith('backbone.')}
+
+
+@pytest.mark.parametrize('norm_output', [False, True])
+def test_agrees_with_reference(reference, norm_output):
+    out_indices = (1, 2, 3) if norm_output else (0, 1, 2, 3)
+    model = EConvNeXt(**reference.arch, out_indices=out_indices, norm_output=norm_output).double().eval()
+    state = backbone_state(reference.state)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert all(key.endswith('num_batches_tracked') for key in missing)
+    assert all(key.startswith('norm') and not norm_output for key in unexpected)
+    with torch.no_grad():
+        outs = model(reference.arrays['image'])
+    for i, out in zip(out_indices, outs):
+        assert_agrees(out, reference.arrays[f'normed_{i}' if norm_output else f'stage_{i}'])
+
+
+def test_classifier_agrees_with_reference(reference):
+    channels = reference.arrays['pooled'].shape[1]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MMPRETRAIN_MODELS.build(dict(
+            type='ImageClassifier',
+            backbone=dict(type='EConvNeXt', out_indices=(3, ), norm_output=False, **reference.arch),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='BNLinearClsHead', num_classes=10, in_channels=channels))).double().eval()
+    assert isinstance(model.head, BNLinearClsHead)
+    missing, _ = model.load_state_dict(reference.state, strict=False)
+    assert all(key.endswith('num_batches_tracked') for key in missing)
+    with torch.no_grad():
+        feats = model.extract_feat(reference.arrays['image'])
+        assert_agrees(model.head.pre_logits(feats), reference.arrays['pooled'])
+        assert_agrees(model.head(feats), reference.arrays['logits'])
+
+
+def test_every_reference_name_is_mapped_once(reference):
+    """Each name of the reference is known, the unused ones are Layer Scale alone, and no two share one of ours."""
+    from econvnext_mmdet.paddle_names import to_torch_name
+    names = {name: to_torch_name(name) for name in reference.paddle_names}
+    assert all(name.endswith('.gamma') for name, ours in names.items() if ours is None)
+    ours = [name for name in names.values() if name is not None]
+    assert len(set(ours)) == len(ours)
+    with pytest.raises(KeyError):
+        to_torch_name('backbone.stages.0.conv1.conv.weight')
+
+
+@pytest.mark.parametrize('arch, params, classifier_params, gmacs', [
+    ('mini', 6_888_456, 7_658_992, 0.918958),
+    ('tiny', 12_221_472, 13_248_520, 2.025280),
+    ('small', 18_400_800, 19_427_848, 3.099584),
+])
+def test_published_sizes(arch, params, classifier_params, gmacs):
+    backbone = EConvNeXt(arch, out_indices=(3, ), norm_output=False)
+    head = BNLinearClsHead(1000, backbone.out_channels[0])
+    assert count(backbone, torch.zeros(1, 3, 224, 224)).params == params
+
+    class Classifier(nn.Module):
+
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = backbone, head
+
+        def forward(self, x):
+            return self.head((self.backbone(x)[0].mean((2, 3)), ))
+
+    complexity = count(Classifier(), torch.zeros(1, 3, 224, 224))
+    assert complexity.params == classifier_params
+    assert round(complexity.macs / 1e9, 6) == gmacs
+
+
+def test_second_implementation_of_block_and_ese():
+    """Written out with functions of torch's alone, from the description."""
+    torch.manual_seed(0)
+    block = Block(6, 0., dict(type='BN'), dict(type='GELU')).double().eval()
+    for norm in (block.norm1, block.norm2):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    x = torch.randn(2, 6, 9, 8, dtype=torch.double)
+
+    def bn(y, norm):
+        scale = norm.weight / torch.sqrt(norm.running_var + 1e-5)
+        return y * scale[:, None, None] + (norm.bias - norm.running_mean * scale)[:, None, None]
+
+    def linear(y, conv):
+        return torch.einsum('oc,nchw->nohw', conv.weight[:, :, 0, 0], y) + conv.bias[:, None, None]
+
+    padded = torch.nn.functional.pad(x, (3, 3, 3, 3)).unfold(2, 7, 1).unfold(3, 7, 1)  # (N, C, H, W, 7, 7)
+    y = torch.einsum('nchwij,cij->nchw', padded, block.dwconv.weight[:, 0]) + block.dwconv.bias[:, None, None]
+    y = linear(bn(y, block.norm1), block.pwconv1)
+    y = y * 0.5 * (1 + torch.erf(y / 2**0.5))
+    y = bn(linear(y, block.pwconv2), block.norm2)
+    gate = (linear(y.mean((2, 3), keepdim=True), block.attn.fc) / 6 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(block(x), x + y * gate)
+
+
+def test_ese_weights_are_clipped():
+    ese = ESE(2)
+    nn.init.zeros_(ese.fc.weight)
+    ese.fc.bias.data = torch.tensor([-4., 4.])
+    out = ese(torch.ones(1, 2, 3, 3))
+    assert (out[:, 0] == 0).all() and (out[:, 1] == 1).all()
+
+
+def test_resolves_from_every_registry():
+    cfg = dict(type='EConvNeXt', arch='mini', widen_factor=0.25)
+    for registry in (ROOT_MODELS, MMDET_MODELS, MMPRETRAIN_MODELS):
+        assert isinstance(registry.build(dict(cfg)), EConvNeXt)
+
+
+@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3), (1, 3), (2, )])
+@pytest.mark.parametrize('norm_output', [True, False])
+def test_out_channels_and_strides(small, out_indices, norm_output):
+    model = small(out_indices=out_indices, norm_output=norm_output)
+    outs = model(torch.rand(2, 3, 64, 96))
+    assert tuple(out.shape[1] for out in outs) == model.out_channels
+    for i, out in zip(out_indices, outs):
+        assert out.shape[2:] == (64 // (4 << i), 96 // (4 << i))
+    norms = {name for name, _ in model.named_children() if name.startswith('norm')}
+    assert norms == ({f'norm{i}' for i in out_indices} if norm_output else set())
+
+
+def test_custom_arch_and_input_channels():
+    model = EConvNeXt(dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 2, 1), stem='stepped'), in_channels=1)
+    assert model.out_channels == (16, 24, 32, 40)
+    assert model(torch.rand(1, 1, 32, 32))[-1].shape == (1, 40, 1, 1)
+
+
+@pytest.mark.parametrize('kwargs, says', [
+    (dict(arch='huge'), "one of \\['mini', 'small', 'tiny'\\]"),
+    (dict(arch=dict(dims=(8, 16), blocks=(1, 1, 1, 1), stem='patchify')), 'dims \\(5 widths\\)'),
+    (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 1, 1), stem='conv')), "'patchify' or 'stepped'"),
+    (dict(arch=dict(dims=(8, 16, 24, 32, 42), blocks=(1, 1, 1, 1), stem='stepped')), 'does not split in two'),
+    (dict(widen_factor=0.3), 'multiple of 4'),
+    (dict(out_indices=(0, 4)), 'stages 0, 1, 2, 3'),
+    (dict(out_indices=(-1, )), 'stages 0, 1, 2, 3'),
+    (dict(out_indices=()), 'at least one'),
+    (dict(deepen_factor=-1), 'deepen_factor must be positive'),
+    (dict(widen_factor=0), 'widen_factor must be positive'),
+    (dict(frozen_stages=5), 'frozen_stages must be'),
+    (dict(drop_path_rate=1.), 'drop_path_rate must be'),
+])
+def test_bad_arguments(kwargs, says):
+    with pytest.raises(ValueError, match=says):
+        EConvNeXt(**kwargs)
+
+
+def test_factors_truncate_and_keep_a_block():
+    model = EConvNeXt('tiny', widen_factor=0.125, deepen_factor=0.1)
+    assert model.out_channels == (16, 32, 64, 128)
+    assert [len(stage.blocks) for stage in model.stages] == [1, 1, 1, 1]
+    assert [len(stage.blocks) for stage in EConvNeXt('tiny', widen_factor=0.125, deepen_factor=0.67).stages] \
+        == [2, 2, 6, 2]
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    model = EConvNeXt('mini')
+    model.init_weights()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            assert (module.bias == 0).all()
+            assert abs(module.weight.std() - 0.02) < 0.004
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and (module.bias == 0).all()
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3])
+def test_frozen_stages(small, frozen_stages):
+    model = small(frozen_stages=frozen_stages)
+    assert model.train() is model and model.eval() is model
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.)
+    sum(out.square().mean() for out in model(torch.rand(2, 3, 64, 64))).backward()
+    optimizer.step()
+    frozen = ['stem.', *(f'stages.{i}.' for i in range(frozen_stages))] if frozen_stages >= 0 else []
+    for key, value in model.state_dict().items():
+        # A convolution's bias before a norm has no gradient, and BN's counter and statistics move always.
+        if key.startswith(tuple(frozen)):
+            assert torch.equal(value, before[key]), key
+        elif key.endswith(('running_mean', 'conv.weight')):
+            assert not torch.equal(value, before[key]), key
+
+
+def test_norm_eval_keeps_statistics_and_trains_affine(small):
+    model = small(norm_eval=True).train()
+    before = copy.deepcopy(model.state_dict())
+    sum(out.square().mean() for out in model(torch.rand(2, 3, 64, 64))).backward()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize('kwargs', [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2)])
+def test_checkpointing_changes_nothing(small, kwargs):
+    """The same outputs, gradients and BN statistics after a step, although blocks run twice."""
+    torch.manual_seed(0)
+    plain = small(deepen_factor=1., **kwargs).double()
+    plain.init_weights()
+    saving = small(deepen_factor=1., with_cp=True, **kwargs).double()
+    saving.load_state_dict(plain.state_dict())
+    image = torch.rand(3, 3, 64, 64, dtype=torch.double)
+    results = []
+    for model in (plain, saving):
+        model.train()
+        torch.manual_seed(1)
+        outs = model(image)
+        sum(out.square().mean() for out in outs).backward()
+        results.append((outs, [p.grad for p in model.parameters()], model.state_dict()))
+    (outs, grads, state), (cp_outs, cp_grads, cp_state) = results
+    for out, cp_out in zip(outs, cp_outs):
+        assert torch.equal(out, cp_out)
+    for grad, cp_grad in zip(grads, cp_grads):
+        assert (grad is None) == (cp_grad is None)
+        if grad is not None:
+            torch.testing.assert_close(cp_grad, grad)
+    for key, value in state.items():
+        assert torch.equal(value, cp_state[key]), key
+    assert all(m.track_running_stats for m in saving.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_checkpointing_recomputes(small):
+    """Each block's forward runs a second time in the backward pass."""
+    model = small(with_cp=True).train()
+    calls = []
+    for stage in model.stages:
+        for block in stage.blocks:
+            block.register_forward_hook(lambda *_: calls.append(1))
+    outs = model(torch.rand(2, 3, 32, 32))
+    first = len(calls)
+    sum(out.square().mean() for out in outs).backward()
+    assert first == sum(len(stage.blocks) for stage in model.stages) and len(calls) == 2 * first
+
+
+def test_stochastic_depth_is_applied():
+    """A dropped sample is the block's input; a kept branch is divided by its probability; evaluation drops none."""
+    torch.manual_seed(0)
+    block = Block(4, 0.75, dict(type='BN'), dict(type='GELU')).double()
+    for norm in (block.norm1, block.norm2):  # the branch must be the same for every batch
+        norm.eval()
+    x = torch.randn(400, 4, 5, 5, dtype=torch.double)
+    branch = block.eval()(x) - x
+    block.drop_path, block.training = 0.75, True
+    change = block(x) - x
+    dropped = (change == 0).flatten(1).all(1)
+    assert 0.65 < dropped.double().mean() < 0.85
+    torch.testing.assert_close(change[~dropped], 4 * branch[~dropped])
+
+
+def test_stochastic_depth_rates_rise_linearly(small):
+    model = small(deepen_factor=1., drop_path_rate=0.34)
+    rates = [block.drop_path for stage in model.stages for block in stage.blocks]
+    assert len(rates) == 18
+    torch.testing.assert_close(torch.tensor(rates), torch.arange(18) * 0.02)
+
+
+def test_sync_bn_and_frozen_norm_through_norm_cfg(small):
+    model = small(norm_cfg=dict(type='SyncBN', eps=1e-3, requires_grad=False))
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert norms and all(type(m) is nn.SyncBatchNorm and m.eps == 1e-3 for m in norms)
+    assert not any(p.requires_grad for m in norms for p in m.parameters())
+    group_norm = small(norm_cfg=dict(type='GN', num_groups=1))
+    assert group_norm(torch.rand(1, 3, 32, 32))[0].shape == (1, 24, 8, 8)
+
+
+def test_gradients_by_finite_differences():
+    """The analytical gradient of the input, dropping and checkpointing included, against differences."""
+    model = EConvNeXt(dict(dims=(2, 2, 2, 2, 2), blocks=(1, 1, 1, 1), stem='patchify'), with_cp=True,
+                      out_indices=(0, 1)).double().train()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: model(x), (x, ), atol=1e-6)
+
+
+def test_layer_depth_rises_from_stem_to_head():
+    model = EConvNeXt('small', widen_factor=0.125)
+    depths = [model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()]
+    layers, counts = zip(*depths)
+    assert set(counts) == {14}  # the stem, 1 + 1 + 9 + 1 triples of blocks, what follows
+    assert set(layers) == set(range(14)) and layers[0] == 0
+    assert model.get_layer_depth('stages.2.blocks.26.pwconv1.weight') == (11, 14)
+    assert model.get_layer_depth('stages.2.down.conv.weight') == (3, 14)
+    assert model.get_layer_depth('stages.2.conv3.conv.weight') == (11, 14)
+    assert model.get_layer_depth('norm2.weight') == model.get_layer_depth('head.fc.weight', 'backbone.') == (13, 14)
