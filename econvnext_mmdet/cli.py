@@ -1,0 +1,43 @@
+"""What the command-line tools share."""
+import argparse
+import os
+import sys
+from typing import Callable
+
+from mmengine.config import DictAction
+
+from .errors import UserError
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing have in common, as MMDetection's tools have them."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/ and the config\'s name)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change settings of the config, as train_dataloader.batch_size=4; lists as key="[a,b]"')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+                        help='who started this process for distributed work (default: none, a single process)')
+    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run(main: Callable[[], None], when_interrupted: str = 'nothing was written') -> None:
+    """Run a tool: exit status 1 and one line for what the user can mend, 130 on Ctrl-C.
+
+    Args:
+        main (Callable): The tool.
+        when_interrupted (str): What to know after Ctrl-C. Defaults to 'nothing was written'.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print(f'interrupted: {when_interrupted}', file=sys.stderr)
+        status = 130
+    else:
+        return
+    # Workers of a data loader that still wait for work must not hold the process back.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,215 @@
+"""Checks of a config's COCO data before a model is built.
+
+MMDetection takes the categories in the order of the annotation file, whatever order the config names them in,
+and leaves out without a word a class that the file lacks: labels shift or mAP stays 0.
+"""
+import json
+import math
+import os
+from collections import defaultdict
+from typing import Iterator, List, Optional, Sequence
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..errors import UserError
+
+
+def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
+    """Check the COCO datasets and the evaluators of a config.
+
+    Checked are local files in COCO's format: that annotations and images are there, that the annotations are
+    well-formed, that the classes are those of the file in the file's order, and that the heads have as many.
+
+    Args:
+        cfg (Config): The whole config.
+        splits (Sequence[str]): Which of 'train', 'val' and 'test' will be used.
+
+    Raises:
+        UserError: The first thing found that would make a run fail or be wrong.
+    """
+    seen = []
+    for split in splits:
+        dataloader = cfg.get(f'{split}_dataloader')
+        files = []
+        for dataset in _coco_datasets(dataloader['dataset'] if dataloader else None):
+            if dataset not in seen:
+                check_dataset(dataset)
+                seen.append(dataset)
+            _check_num_classes(cfg.model, _classes(dataset))
+            files.append(_path(dataset, dataset['ann_file']))
+        _check_evaluator(cfg, split, files)
+
+
+def _coco_datasets(dataset) -> Iterator[dict]:
+    """The local COCO datasets in a dataset's config, out of their wrappers."""
+    if dataset is None:
+        return
+    if isinstance(dataset, (list, tuple)):
+        for item in dataset:
+            yield from _coco_datasets(item)
+        return
+    if 'dataset' in dataset or 'datasets' in dataset:
+        yield from _coco_datasets(dataset.get('dataset', dataset.get('datasets')))
+        return
+    kind = _kind(dataset)
+    # A file of another storage is left to the library that reads it.
+    if kind is not None and issubclass(kind, CocoDataset) and '://' not in _path(dataset, dataset['ann_file']):
+        yield dataset
+
+
+def _kind(dataset: dict) -> Optional[type]:
+    """The class of a dataset's config, None where no such type is registered."""
+    with DATASETS.switch_scope_and_registry('mmdet') as registry:
+        return registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+
+
+def _path(dataset: dict, path: str) -> str:
+    return os.path.join(dataset.get('data_root') or '', path)
+
+
+def _classes(dataset: dict) -> List[str]:
+    """The classes of a dataset's config, those of its type where it names none."""
+    classes = (dataset.get('metainfo') or {}).get('classes') or _kind(dataset).METAINFO.get('classes', ())
+    return [classes] if isinstance(classes, str) else list(classes)
+
+
+def check_dataset(dataset: dict) -> None:
+    """Check one COCO dataset: its files, its annotations and its classes.
+
+    Args:
+        dataset (dict): The dataset's config, with ``ann_file``, and as there are ``data_root``,
+            ``data_prefix`` and ``metainfo``.
+
+    Raises:
+        UserError: What is wrong, in which file, and what to do.
+    """
+    ann_file = _path(dataset, dataset['ann_file'])
+    folder = _path(dataset, (dataset.get('data_prefix') or {}).get('img', ''))
+    layout = f'expected the annotations at {ann_file} and the images in {folder}'
+    hint = 'lay the data out so or change data_root in the config; `make demo` trains with nothing to download'
+    if not os.path.isfile(ann_file):
+        raise UserError(f'no annotation file {ann_file}: {layout}; {hint}')
+    if not os.path.isdir(folder):
+        raise UserError(f'no image folder {folder}: {layout}; {hint}')
+    try:
+        with open(ann_file, encoding='utf-8') as file:
+            coco = json.load(file)
+    except (ValueError, OSError) as error:
+        raise UserError(f'{ann_file} is not readable as JSON: {error}') from None
+    try:
+        check_annotations(coco)
+        check_classes(_classes(dataset), [category['name'] for category in coco['categories']])
+    except UserError as error:
+        raise UserError(f'{ann_file}: {error}') from None
+    _check_images(coco['images'], folder, ann_file)
+
+
+def check_annotations(coco: dict) -> None:
+    """Check that a COCO dict has what MMDetection reads of it.
+
+    Args:
+        coco (dict): The content of an annotation file.
+
+    Raises:
+        UserError: The first entry that lacks something, refers to nothing or is no number, and which.
+    """
+    fields = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'))
+    # A test set without labels has no annotations at all.
+    fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area')
+    ids = {}
+    for part, keys in fields.items():
+        entries = coco.get(part, [] if part == 'annotations' else None) if isinstance(coco, dict) else None
+        if not isinstance(entries, list):
+            raise UserError(f'malformed: expected a list "{part}", as COCO\'s format has it')
+        for i, entry in enumerate(entries):
+            lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+            if lacking:
+                raise UserError(f'malformed: {part}[{i}] lacks {", ".join(lacking)}')
+        ids[part] = {entry['id'] for entry in entries}
+        if len(ids[part]) < len(entries):
+            raise UserError(f'malformed: {len(entries) - len(ids[part])} of the ids in "{part}" occur twice')
+    for entry in coco.get('annotations', []):
+        where = f'malformed: annotation {entry["id"]}'
+        for key, part in (('image_id', 'images'), ('category_id', 'categories')):
+            if entry[key] not in ids[part]:
+                raise UserError(f'{where} has the {key} {entry[key]!r}, which "{part}" does not')
+        box = entry['bbox']
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+            raise UserError(f'{where} has the bbox {box!r}; expected four numbers x, y, width, height')
+        if not _is_number(entry['area']):
+            raise UserError(f'{where} has the area {entry["area"]!r}; expected a number')
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def check_classes(classes: Sequence[str], names: Sequence[str]) -> None:
+    """Check the classes of a config against the categories of an annotation file.
+
+    Categories that the config does not name are left out of training, which is allowed and logged.
+
+    Args:
+        classes (Sequence[str]): The config's, in its order.
+        names (Sequence[str]): The file's, in its order.
+
+    Raises:
+        UserError: The file lacks a class or has them in another order.
+    """
+    absent = [name for name in classes if name not in names]
+    if absent:
+        raise UserError(f'the file lacks the class{"es" * (len(absent) > 1)} {", ".join(map(repr, absent))} of the '
+                        f'config; it has {", ".join(map(repr, names))}. Name the same in metainfo.classes.')
+    used = [name for name in names if name in classes]
+    if used != list(classes):
+        raise UserError(f'the file has the classes in another order than the config: expected {tuple(classes)}, '
+                        f'found {tuple(used)}. MMDetection labels by the order of the file, so give '
+                        f'metainfo.classes in that order.')
+    if len(used) < len(names):
+        print_log(f'{len(names) - len(used)} of the annotation file\'s categories are not among the config\'s '
+                  'classes and are left out', logger='current')
+
+
+def _check_images(images: List[dict], folder: str, ann_file: str) -> None:
+    """Check that the images are in their folder and not empty; reads no image."""
+    by_folder = defaultdict(set)
+    for image in images:
+        path = os.path.join(folder, image['file_name'])
+        by_folder[os.path.dirname(path)].add(os.path.basename(path))
+    missing, empty = [], []
+    # One listing a folder is much quicker than a look at each file.
+    for path, wanted in by_folder.items():
+        there = {entry.name: entry for entry in os.scandir(path)} if os.path.isdir(path) else {}
+        missing += [os.path.join(path, name) for name in wanted - set(there)]
+        empty += [os.path.join(path, name) for name in wanted & set(there) if there[name].stat().st_size == 0]
+    for what, paths in (('are missing', missing), ('are empty files', empty)):
+        if paths:
+            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, as {min(paths)}')
+
+
+def _check_num_classes(part, classes: List[str]) -> None:
+    """Check the number of classes of every ``bbox_head`` in a model's config."""
+    if isinstance(part, (list, tuple)):
+        for item in part:
+            _check_num_classes(item, classes)
+    elif isinstance(part, dict):
+        heads = part.get('bbox_head')
+        for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+            if isinstance(head, dict) and head.get('num_classes', len(classes)) != len(classes):
+                raise UserError(f'the bbox_head {head.get("type")} has num_classes={head["num_classes"]}, but the '
+                                f'dataset has {len(classes)} classes {tuple(classes)}; set them equal in the config')
+        for item in part.values():
+            _check_num_classes(item, classes)
+
+
+def _check_evaluator(cfg: Config, split: str, files: List[str]) -> None:
+    """Check that a split's COCO metrics read the annotation file that its dataset reads."""
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        ann_file = evaluator.get('ann_file')
+        if ann_file and files and not any(os.path.realpath(ann_file) == os.path.realpath(file) for file in files):
+            raise UserError(f'{split}_evaluator.ann_file is {ann_file}, but {split}_dataloader reads '
+                            f'{", ".join(files)}; set them equal in the config')

@@ -1,0 +1,133 @@
+import copy
+import json
+import shutil
+
+import pytest
+from mmengine.config import Config
+
+from econvnext_mmdet.datasets.checks import check_annotations, check_classes, check_datasets
+from econvnext_mmdet.errors import UserError
+
+from ..conftest import ROOT, options
+
+
+@pytest.fixture
+def cfg(shapes, tmp_path):
+    """The demo config on a copy of the shapes that a test may damage, at ``cfg.root``."""
+    root = tmp_path / 'shapes'
+    shutil.copytree(shapes, root)
+    cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+    cfg.merge_from_dict(options(root, tmp_path / 'work'))
+    cfg.root = str(root)
+    return cfg
+
+
+def edit(cfg, change, split='train'):
+    """Change the content of an annotation file."""
+    path = f'{cfg.root}/annotations/{split}.json'
+    coco = json.load(open(path))
+    change(coco)
+    json.dump(coco, open(path, 'w'))
+
+
+def test_good_data_passes(cfg):
+    check_datasets(cfg, ['train', 'val', 'test'])
+
+
+def test_wrapped_and_concatenated_datasets_are_checked(cfg):
+    dataset = cfg.train_dataloader.dataset
+    broken = {**dataset, 'ann_file': 'annotations/none.json'}
+    for wrapped in (dict(type='RepeatDataset', times=2, dataset=broken),
+                    dict(type='ConcatDataset', datasets=[dataset, broken])):
+        cfg.train_dataloader.dataset = wrapped
+        with pytest.raises(UserError, match='no annotation file .*none.json'):
+            check_datasets(cfg, ['train'])
+
+
+def test_missing_files_name_the_layout(cfg):
+    shutil.rmtree(f'{cfg.root}/val')
+    with pytest.raises(UserError, match='no image folder .*shapes/val/: expected the annotations at .*val.json'):
+        check_datasets(cfg, ['val'])
+    shutil.rmtree(cfg.root)
+    with pytest.raises(UserError, match='no annotation file .*make demo'):
+        check_datasets(cfg, ['train'])
+
+
+def test_coco_that_is_not_there():
+    """What a newcomer meets first: one line with the file, the layout and a way out."""
+    with pytest.raises(UserError) as caught:
+        check_datasets(Config.fromfile(ROOT / 'configs' / 'retinanet_e_convnext.py'), ['train', 'val'])
+    text = str(caught.value)
+    assert '\n' not in text
+    for part in ('data/coco/annotations/instances_train2017.json', 'data/coco/train2017/', 'make demo'):
+        assert part in text
+
+
+def test_missing_and_empty_images(cfg):
+    open(f'{cfg.root}/train/000002.jpg', 'w').close()
+    with pytest.raises(UserError, match='1 of the 12 images of .*train.json are empty files, as .*000002.jpg'):
+        check_datasets(cfg, ['train'])
+    shutil.move(f'{cfg.root}/train/000003.jpg', f'{cfg.root}/train/3.jpg')
+    with pytest.raises(UserError, match='1 of the 12 images of .*train.json are missing, as .*000003.jpg'):
+        check_datasets(cfg, ['train'])
+
+
+@pytest.mark.parametrize('classes, says', [
+    (('circle', 'square', 'triangle', 'hexagon'), "lacks the class 'hexagon'"),
+    (('square', 'circle', 'triangle', 'star'), 'another order'),
+])
+def test_classes_that_do_not_fit(cfg, classes, says):
+    cfg.train_dataloader.dataset.metainfo = dict(classes=classes)
+    with pytest.raises(UserError, match=f'train.json: .*{says}'):
+        check_datasets(cfg, ['train'])
+
+
+def test_a_subset_of_the_classes_is_allowed():
+    check_classes(('b', 'd'), ('a', 'b', 'c', 'd'))
+    with pytest.raises(UserError, match="expected \\('d', 'b'\\), found \\('b', 'd'\\)"):
+        check_classes(('d', 'b'), ('a', 'b', 'c', 'd'))
+
+
+def test_number_of_classes_of_the_heads(cfg):
+    cfg.model.bbox_head.num_classes = 80
+    with pytest.raises(UserError, match='RetinaHead has num_classes=80, but the dataset has 4 classes'):
+        check_datasets(cfg, ['train'])
+    cfg.model.bbox_head.num_classes = 4
+    cfg.model.roi_head = dict(bbox_head=[dict(type='A', num_classes=4), dict(type='B', num_classes=3)])
+    with pytest.raises(UserError, match='B has num_classes=3'):
+        check_datasets(cfg, ['train'])
+
+
+def test_evaluator_of_another_file(cfg):
+    cfg.val_evaluator.ann_file = f'{cfg.root}/annotations/train.json'
+    with pytest.raises(UserError, match='val_evaluator.ann_file is .*train.json, but val_dataloader reads .*val.json'):
+        check_datasets(cfg, ['val'])
+
+
+def test_truncated_json(cfg):
+    path = f'{cfg.root}/annotations/train.json'
+    text = open(path).read()
+    open(path, 'w').write(text[:len(text) // 2])
+    with pytest.raises(UserError, match='train.json is not readable as JSON'):
+        check_datasets(cfg, ['train'])
+
+
+@pytest.mark.parametrize('change, says', [
+    (lambda c: c.pop('images'), 'expected a list "images"'),
+    (lambda c: c['images'][1].pop('file_name'), r'images\[1\] lacks file_name'),
+    (lambda c: c['images'][1].update(id=c['images'][0]['id']), '1 of the ids in "images" occur twice'),
+    (lambda c: c['annotations'][0].pop('area'), r'annotations\[0\] lacks area'),
+    (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), r'annotation 1 has the bbox \[1, 2, 3\]'),
+    (lambda c: c['annotations'][0].update(bbox=[1, 2, 3, float('nan')]), 'annotation 1 has the bbox'),
+    (lambda c: c['annotations'][0].update(category_id=9), 'annotation 1 has the category_id 9'),
+    (lambda c: c['annotations'][0].update(image_id='x'), "annotation 1 has the image_id 'x'"),
+])
+def test_malformed_annotations(cfg, change, says):
+    edit(cfg, change)
+    with pytest.raises(UserError, match=f'train.json: malformed: .*{says}'):
+        check_datasets(cfg, ['train'])
+
+
+def test_annotations_may_be_absent_as_in_a_test_set(shapes):
+    coco = json.loads((shapes / 'annotations' / 'val.json').read_text())
+    check_annotations({key: copy.deepcopy(value) for key, value in coco.items() if key != 'annotations'})

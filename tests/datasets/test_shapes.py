@@ -1,0 +1,94 @@
+import filecmp
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.datasets import CocoDataset
+from pycocotools import mask as mask_utils
+
+from econvnext_mmdet.datasets.shapes import MIN_VISIBLE, OUTLINES, draw_image, make_shapes
+from econvnext_mmdet.errors import UserError
+
+
+def test_same_seed_same_files_other_seed_others(tmp_path):
+    for name, seed in (('a', 3), ('b', 3), ('c', 4)):
+        make_shapes(str(tmp_path / name), num_train=3, num_val=2, size=(64, 96), seed=seed)
+    files = [str(p.relative_to(tmp_path / 'a')) for p in (tmp_path / 'a').rglob('*') if p.is_file()]
+    assert len(files) == 7
+    assert filecmp.cmpfiles(tmp_path / 'a', tmp_path / 'b', files, shallow=False)[0] == files
+    assert not filecmp.cmpfiles(tmp_path / 'a', tmp_path / 'c', files, shallow=False)[0]
+
+
+def test_val_does_not_depend_on_the_number_of_train_images(tmp_path):
+    make_shapes(str(tmp_path / 'a'), num_train=1, num_val=2, size=(64, 64), seed=0)
+    make_shapes(str(tmp_path / 'b'), num_train=4, num_val=2, size=(64, 64), seed=0)
+    assert (tmp_path / 'a/annotations/val.json').read_bytes() == (tmp_path / 'b/annotations/val.json').read_bytes()
+
+
+def test_annotations_agree_with_their_masks(shapes):
+    coco = json.loads((shapes / 'annotations' / 'train.json').read_text())
+    assert [category['name'] for category in coco['categories']] == list(OUTLINES)
+    assert len({a['id'] for a in coco['annotations']}) == len(coco['annotations']) > len(coco['images'])
+    for image in coco['images']:
+        picture = cv2.imread(str(shapes / 'train' / image['file_name']))
+        assert picture.shape == (image['height'], image['width'], 3)
+        covered = np.zeros(picture.shape[:2], int)
+        for ann in (a for a in coco['annotations'] if a['image_id'] == image['id']):
+            mask = mask_utils.decode(ann['segmentation'])
+            covered += mask
+            rows, columns = np.nonzero(mask)
+            x, y, w, h = ann['bbox']
+            assert (x, y, x + w, y + h) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert ann['area'] == mask.sum() > 0
+        assert covered.max() <= 1  # masks hold what is visible, so they never share a pixel
+
+
+def test_overlap_hides_at_most_half():
+    rng = np.random.default_rng(0)
+    hidden = 0
+    for _ in range(40):
+        for shape in draw_image(rng, 96, 96)[1]:
+            visible = shape['mask'].sum() / shape['full_area']
+            assert visible >= MIN_VISIBLE
+            hidden += visible < 1
+    assert hidden > 5
+
+
+def test_all_classes_and_cocos_three_sizes_occur():
+    rng = np.random.default_rng(0)
+    shapes = [shape for _ in range(60) for shape in draw_image(rng, 128, 128)[1]]
+    assert {shape['name'] for shape in shapes} == set(OUTLINES)
+    sizes = np.histogram([shape['mask'].sum() for shape in shapes], [0, 32**2, 96**2, 1e5])[0]
+    assert (sizes >= 1).all()
+
+
+def test_mmdet_reads_it(shapes):
+    dataset = CocoDataset(
+        ann_file='annotations/val.json', data_root=str(shapes), data_prefix=dict(img='val/'),
+        metainfo=dict(classes=tuple(OUTLINES)), pipeline=[])
+    assert len(dataset) == 6 and all('mask' in instance for instance in dataset[0]['instances'])
+
+
+@pytest.mark.parametrize('change, says', [
+    (dict(size=(63, 64)), 'at least 64 x 64'), (dict(num_val=0), '0 for val')])
+def test_bad_arguments_leave_nothing(tmp_path, change, says):
+    with pytest.raises(UserError, match=says):
+        make_shapes(**{**dict(out=str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0), **change})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    (tmp_path / 'mine.txt').write_text('mine')
+    with pytest.raises(UserError, match='exists already'):
+        make_shapes(str(tmp_path), num_train=1, num_val=1, size=(64, 64), seed=0)
+    assert (tmp_path / 'mine.txt').read_text() == 'mine'
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(cv2, 'imwrite', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_shapes(str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0)
+    assert not list(tmp_path.iterdir())

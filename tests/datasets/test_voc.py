@@ -1,0 +1,109 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.datasets import CocoDataset
+
+from econvnext_mmdet.datasets.voc import voc_to_coco
+from econvnext_mmdet.errors import UserError
+
+OBJECT = ('<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{0}</xmin><ymin>{1}</ymin>'
+          '<xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>')
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """A VOC folder of 40 x 30 pictures; objects are (class, box) or (class, box, 'difficult')."""
+    class Folder:
+        path = tmp_path
+        out = tmp_path / 'annotations' / 'all.json'
+
+        def add(self, name, *objects, picture=True):
+            body = ''.join(OBJECT.format(*box, name=label, difficult=int(bool(rest))) for label, box, *rest in objects)
+            # A wrong size on purpose: what counts is the picture.
+            (self.path / 'Annotations' / f'{name}.xml').write_text(
+                f'<annotation><size><width>0</width><height>0</height></size>{body}</annotation>')
+            if picture:
+                cv2.imwrite(str(self.path / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
+
+        def split(self, name, text):
+            (self.path / 'ImageSets' / 'Main' / f'{name}.txt').write_text(text)
+
+        def convert(self, **kwargs):
+            report = voc_to_coco(str(self.path), str(self.out), **kwargs)
+            return report, json.loads(self.out.read_text())
+
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (tmp_path / folder).mkdir(parents=True)
+    return Folder()
+
+
+def test_boxes_count_from_one_and_include_the_last_pixel(voc):
+    voc.add('a', ('cat', (1, 1, 40, 30)), ('dog', (11, 5, 20, 24), 'difficult'))
+    report, coco = voc.convert()
+    assert coco['images'] == [dict(id=1, file_name='a.jpg', height=30, width=40)]
+    assert coco['categories'] == [dict(id=1, name='cat'), dict(id=2, name='dog')]
+    assert [a['bbox'] for a in coco['annotations']] == [[0, 0, 40, 30], [10, 4, 10, 20]]
+    assert [a['area'] for a in coco['annotations']] == [1200, 200]
+    assert [a['iscrowd'] for a in coco['annotations']] == [0, 1]
+    assert report.images == 1 and report.objects == dict(cat=1, dog=1) and not report.dropped
+    dataset = CocoDataset(ann_file=str(voc.out), data_prefix=dict(img=str(voc.path / 'JPEGImages')),
+                          metainfo=dict(classes=('cat', 'dog')), pipeline=[])
+    assert [i['bbox'] for i in dataset[0]['instances']] == [[0, 0, 40, 30], [10, 4, 20, 24]]
+
+
+def test_boxes_over_the_border_are_clipped(voc):
+    voc.add('a', ('cat', (-3, 0, 50, 10)))
+    assert voc.convert()[1]['annotations'][0]['bbox'] == [0, 0, 40, 10]
+
+
+def test_what_is_dropped_is_named_with_its_reason(voc):
+    voc.add('good', ('cat', (1, 1, 9, 9)))
+    voc.add('point', ('cat', (5, 5, 5, 5)), ('cat', (50, 5, 60, 9)))
+    voc.add('nopicture', ('cat', (1, 1, 9, 9)), picture=False)
+    voc.add('badpicture', ('cat', (1, 1, 9, 9)))
+    (voc.path / 'JPEGImages' / 'badpicture.jpg').write_bytes(b'no picture')
+    voc.add('badxml')
+    (voc.path / 'Annotations' / 'badxml.xml').write_text('<annotation><object></annotation>')
+    voc.add('badbox', ('cat', (1, 'two', 9, 9)))
+    voc.split('train', 'good\npoint\nnopicture\nbadpicture\nbadxml\nbadbox\nnoxml\n')
+    cv2.imwrite(str(voc.path / 'JPEGImages' / 'noxml.jpg'), np.zeros((30, 40, 3), np.uint8))
+    report, coco = voc.convert(split='train')
+    assert [image['file_name'] for image in coco['images']] == ['good.jpg', 'point.jpg']
+    assert len(coco['annotations']) == 1
+    text = str(report)
+    for says in ('point: object 1 (cat) (5.0, 5.0, 5.0, 5.0): no area', 'point: object 2 (cat)',
+                 'nopicture: no picture', 'badpicture: badpicture.jpg is not a readable picture',
+                 'badxml: badxml.xml is not well-formed XML', 'badbox: object 1 of badbox.xml lacks',
+                 'noxml: no annotation file', 'dropped 7'):
+        assert says in text
+
+
+def test_splits_have_the_same_classes(voc):
+    voc.add('a', ('cat', (1, 1, 9, 9)))
+    voc.add('b', ('ape', (1, 1, 9, 9)))
+    voc.split('train', 'a\n')
+    voc.split('val', 'b  1\n\n')  # a class's split file has a second column
+    assert voc.convert(split='train')[1]['categories'] == voc.convert(split='val')[1]['categories']
+    assert [image['file_name'] for image in voc.convert(split='val')[1]['images']] == ['b.jpg']
+
+
+def test_classes_and_their_order_can_be_given(voc):
+    voc.add('a', ('cat', (1, 1, 9, 9)), ('ape', (1, 1, 9, 9)), ('dog', (1, 1, 9, 9)))
+    report, coco = voc.convert(classes=('dog', 'cat'))
+    assert [category['name'] for category in coco['categories']] == ['dog', 'cat']
+    assert [a['category_id'] for a in coco['annotations']] == [2, 1]
+    assert 'object 2 (ape)' in report.dropped[0]
+
+
+def test_errors_write_nothing(voc, tmp_path):
+    voc.add('a', ('cat', (5, 5, 5, 5)))
+    voc.split('train', 'a\n')
+    with pytest.raises(UserError, match='no split file .*test.txt; the splits there are: train'):
+        voc.convert(split='test')
+    with pytest.raises(UserError, match='no object of'):
+        voc.convert()
+    with pytest.raises(UserError, match='no Pascal VOC folder'):
+        voc_to_coco(str(tmp_path / 'Annotations'), str(voc.out))
+    assert not voc.out.exists()
