@@ -1,0 +1,3 @@
+# MMDetection's runtime; keeps the last checkpoints and the best one.
+_base_ = 'mmdet::_base_/default_runtime.py'
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='auto'))

@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/retinanet_e-convnext_fpn.py', '../_base_/coco_ms-640-800-3x.py',
+    'mmdet::retinanet/retinanet_tta.py'
+]
