@@ -1,0 +1,197 @@
+"""Training and testing a config: what tools/train.py and tools/test.py call."""
+import os
+import re
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Iterator, Optional
+
+import torch
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmdet.registry import RUNNERS
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from ..checkpoint import read_state_dict
+from ..datasets.checks import check_datasets
+from ..errors import UserError
+from ..evaluation.coco_results import DumpCocoResults
+from ..models import EConvNeXt
+from .hooks import CocoTableHook
+
+
+def load_config(path: str, cfg_options: Optional[dict] = None, work_dir: Optional[str] = None,
+                launcher: str = 'none') -> Config:
+    """Read a config and merge what the command line says.
+
+    Args:
+        path (str): The config file.
+        cfg_options (dict, optional): Settings by dotted name. Defaults to None.
+        work_dir (str, optional): Defaults to None: the config's own, else ``work_dirs/`` and the config's name.
+        launcher (str): mmengine's launcher: 'none', 'pytorch', 'slurm' or 'mpi'. Defaults to 'none'.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        UserError: The file is missing or no config, or an option does not fit it.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'no config file {path}')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program of the user's: anything may go wrong in it
+        raise UserError(f'cannot read the config {path}: {type(error).__name__}: {error}') from error
+    try:
+        cfg.merge_from_dict(cfg_options or {})
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise UserError(f'--cfg-options does not fit {path}: {error}') from error
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: Optional[str] = None,
+          pretrained: Optional[str] = None) -> None:
+    """Train a config's detector, evaluate it, and log the COCO table and where the checkpoint lies.
+
+    Args:
+        cfg (Config): The config, of :func:`load_config`.
+        amp (bool): Train in mixed precision. Defaults to False.
+        auto_scale_lr (bool): Scale the learning rate to the batch by the config's ``auto_scale_lr``. Defaults
+            to False.
+        resume (str, optional): A checkpoint to go on from, or 'auto' for the last one in the work directory.
+            Defaults to None.
+        pretrained (str, optional): A checkpoint to start the backbone from, strictly. Defaults to None.
+
+    Raises:
+        UserError: Something that the user can mend; training has not begun, but for an image that proves
+            unreadable when it is its turn.
+    """
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if str(cfg.optim_wrapper.type).startswith('Amp') and not torch.cuda.is_available():
+        raise UserError('--amp needs a GPU, and PyTorch sees none here; train without it')
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config, the batch of all '
+                            'GPUs together that its learning rate is meant for')
+        cfg.auto_scale_lr.enable = True
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+        if cfg.load_from:
+            read_state_dict(cfg.load_from)
+    if pretrained is not None:
+        _start_from(cfg, pretrained)
+    with _errors_of_the_user():
+        _check(cfg, ['train', 'val'] if cfg.get('val_cfg') else ['train'])
+        runner = _build_runner(cfg)
+        runner.train()
+
+
+def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = False, show_dir: Optional[str] = None,
+         wait_time: float = 2, tta: bool = False) -> dict:
+    """Evaluate a checkpoint and log the COCO table.
+
+    Args:
+        cfg (Config): The config, of :func:`load_config`.
+        checkpoint (str): The detector's checkpoint.
+        out (str, optional): A file for the detections: ``.pkl`` as mmdet's, ``.json`` in COCO's results format.
+            Defaults to None.
+        show (bool): Show each image with its detections in a window. Defaults to False.
+        show_dir (str, optional): A folder for pictures of ground truth and detections, side by side. Defaults
+            to None.
+        wait_time (float): Seconds that ``show`` shows an image. Defaults to 2.
+        tta (bool): Test-time augmentation, by the config's ``tta_model`` and ``tta_pipeline`` or by flipping.
+            Defaults to False.
+
+    Returns:
+        dict: The metrics.
+
+    Raises:
+        UserError: Something that the user can mend.
+    """
+    if out is not None and Path(out).suffix not in ('.pkl', '.pickle', '.json'):
+        raise UserError(f'--out writes .pkl (as mmdet) or .json (COCO results); got {out}')
+    read_state_dict(checkpoint)
+    cfg.load_from = checkpoint
+    if show or show_dir:
+        options = ConfigDict(show=show, show_dir=show_dir and os.path.abspath(show_dir), wait_time=wait_time)
+        cfg = trigger_visualization_hook(cfg, options)
+    if tta:
+        _augment(cfg)
+    with _errors_of_the_user():
+        _check(cfg, ['test'])
+        runner = _build_runner(cfg)
+        if out is not None:
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
+            if Path(out).suffix == '.json':
+                dump = DumpCocoResults(out, runner.build_dataloader(runner._test_dataloader).dataset.cat_ids)
+            else:
+                dump = DumpDetResults(out)
+            runner.test_evaluator.metrics.append(dump)
+        return runner.test()
+
+
+def _start_from(cfg: Config, pretrained: str) -> None:
+    """Have the backbone start from a checkpoint."""
+    backbone = cfg.model.get('backbone', {})
+    if backbone.get('type') not in ('EConvNeXt', EConvNeXt):
+        raise UserError(f'--pretrained starts an EConvNeXt backbone, and this config\'s is {backbone.get("type")}; '
+                        'set its model.backbone.init_cfg instead')
+    backbone.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+
+
+def _check(cfg: Config, splits: list) -> None:
+    """Check launcher and data; of several processes the first checks the data for all."""
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        raise UserError(f'--launcher {cfg.launcher} gives each process a GPU, and PyTorch sees none here; leave it '
+                        'out to run on the CPU')
+    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+        check_datasets(cfg, splits)
+
+
+def _build_runner(cfg: Config) -> Runner:
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.register_hook(CocoTableHook(), priority='VERY_LOW')
+    return runner
+
+
+def _augment(cfg: Config) -> None:
+    """Turn on test-time augmentation: as the config has it, else both flips merged by NMS."""
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5),
+                                                              max_per_img=100))
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_pipeline' not in cfg:
+        *load, pack = deepcopy(dataset.pipeline)
+        keys = (*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+                'flip', 'flip_direction')
+        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        cfg.tta_pipeline = [*load, dict(type='TestTimeAug', transforms=[flips, [{**pack, 'meta_keys': keys}]])]
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+@contextmanager
+def _errors_of_the_user() -> Iterator[None]:
+    """Give the errors that the libraries raise on a user's mistake a sentence of their own."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = str(error)
+        # The loader of images names the file; a worker process wraps that in its own traceback.
+        image = re.search(r'failed to load image: (.+)', text)
+        if image:
+            raise UserError(f'{image[1].strip()} is not a readable image: its content is damaged or of an unknown '
+                            'format. Replace it, or take it out of the annotation file.') from error
+        if isinstance(error, KeyError) and 'is not in the' in text:
+            raise UserError(f'the config names what no registry has: {error.args[0]}') from error
+        raise

@@ -1,0 +1,108 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import init_default_scope
+
+from econvnext_mmdet import EConvNeXt
+
+from .conftest import ROOT
+
+CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+
+
+def small_loss(cfg):
+    """The losses of a batch of two images, with the model's backward pass done."""
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    data = model.data_preprocessor(demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]]), training=True)
+    loss, log = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    return model, loss, log
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    register_all_modules()
+    init_default_scope('mmdet')
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_each_config_builds_and_says_only_what_differs(path):
+    cfg = Config.fromfile(path)
+    model = MODELS.build(cfg.model)
+    assert cfg.custom_imports == dict(imports=['econvnext_mmdet'], allow_failed_imports=False) \
+        or cfg.custom_imports.imports == ['econvnext_mmdet']
+    optimizer = cfg.optim_wrapper
+    assert optimizer.optimizer.type == 'AdamW' and optimizer.clip_grad.max_norm > 0
+    assert optimizer.paramwise_cfg.norm_decay_mult == optimizer.paramwise_cfg.bias_decay_mult == 0
+    assert cfg.auto_scale_lr.base_batch_size > 0
+    assert any(s.type == 'LinearLR' and s.start_factor < 1 for s in cfg.param_scheduler)  # the warm-up
+    assert cfg.val_evaluator.proposal_nums == (1, 10, 100)
+    if 'e-convnext' in path.stem or 'e_convnext' in path.stem:
+        assert isinstance(model.backbone, EConvNeXt)
+        arch = next((a for a in ('mini', 'small') if a in path.stem), 'tiny')
+        assert cfg.model.backbone.arch == arch
+        assert list(model.backbone.out_channels) == cfg.model.neck.in_channels
+    if 'ms-640-800-3x' in path.stem:
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 36
+        assert any(t.type == 'RandomResize' for t in cfg.train_dataloader.dataset.pipeline)
+    elif '_1x_' in path.stem:
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 12
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if p.parent.name in ('bccd', 'demo')], ids=lambda p: p.stem)
+def test_every_parameter_of_the_small_configs_gets_a_gradient(path):
+    """Distributed training refuses parameters without one, as a norm on an output that the neck leaves out."""
+    model, loss, _ = small_loss(Config.fromfile(path))
+    assert torch.isfinite(loss)
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_every_parameter_of_the_coco_config_gets_a_gradient():
+    model, _, _ = small_loss(Config.fromfile(ROOT / 'configs' / 'retinanet' / 'retinanet_e-convnext-mini_fpn_1x_coco.py'))
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_a_process_group_trains_it(tmp_path):
+    """torch.distributed's wrapper, as mmengine uses it, in a group of one process."""
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/init', rank=0, world_size=1)
+    try:
+        cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+        cfg.model.backbone.update(widen_factor=0.25, deepen_factor=0.34)
+        cfg.model.neck.in_channels = [48, 96, 192]
+        model = MMDistributedDataParallel(MODELS.build(cfg.model))
+        for _ in range(2):  # the second forward pass is where unused parameters are found
+            data = model.module.data_preprocessor(demo_mm_inputs(1, [[3, 64, 64]], num_classes=4), training=True)
+            loss, _ = model.module.parse_losses(model(**data, mode='loss'))
+            loss.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+# MMDetection's own detectors with the README's swap.
+BACKBONE = dict(_delete_=True, type='EConvNeXt', arch='mini', widen_factor=0.25, deepen_factor=0.34)
+
+
+@pytest.mark.parametrize('name, out_indices, changes', [
+    ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', (0, 1, 2, 3), dict(neck=dict(in_channels=[24, 48, 96, 192]))),
+    ('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', (1, 2, 3),
+     dict(neck=dict(in_channels=[48, 96, 192], start_level=0))),
+    ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', (1, 2, 3), dict(neck=dict(in_channels=[48, 96, 192]))),
+    ('dino/dino-4scale_r50_8xb2-12e_coco.py', (1, 2, 3), dict(neck=dict(in_channels=[48, 96, 192]))),
+])
+def test_swap_into_mmdets_detectors(tmp_path, name, out_indices, changes):
+    path = tmp_path / 'swap.py'
+    model = dict(backbone=dict(BACKBONE, out_indices=out_indices), **changes)
+    path.write_text(f"_base_ = 'mmdet::{name}'\ncustom_imports = dict(imports=['econvnext_mmdet'])\nmodel = {model!r}\n")
+    cfg = Config.fromfile(path)
+    if 'batch_augments' in cfg.model.data_preprocessor:
+        cfg.model.data_preprocessor.batch_augments = None  # resizes to 640 and more
+    model, loss, log = small_loss(cfg)
+    assert isinstance(model.backbone, EConvNeXt)
+    assert torch.isfinite(loss) and loss > 0
+    assert model.backbone.stem[0].conv.weight.grad.abs().sum() > 0

@@ -1,0 +1,102 @@
+"""The package as others install and import it."""
+import ast
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import econvnext_mmdet
+from econvnext_mmdet import requirements
+
+from .conftest import ROOT
+
+ALONE = '''
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('mmcv', 'mmdet', 'mmpretrain', 'torchvision', 'cv2', 'pycocotools'):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+find_spec = importlib.util.find_spec
+def absent(name, package=None):
+    try:
+        return find_spec(name, package)
+    except ModuleNotFoundError:
+        return None
+importlib.util.find_spec = absent
+import torch
+from mmengine.registry import MODELS
+import econvnext_mmdet
+model = MODELS.build(dict(type='EConvNeXt', arch='mini', widen_factor=0.25))
+model.init_weights()
+print([out.shape[1] for out in model(torch.rand(1, 3, 32, 32))])
+print(sorted(name for name in sys.modules if name in ('mmcv', 'mmdet', 'mmpretrain', 'cv2')))
+'''
+
+
+def python(code, **kwargs):
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, **kwargs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_torch_and_mmengine_are_enough():
+    assert python(ALONE).splitlines()[-2:] == ['[24, 48, 96, 192]', '[]']
+
+
+def test_the_wheel_installs_and_imports(tmp_path):
+    """All of the package is in the wheel, it requires nothing by name, and it runs from where it was installed."""
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
+    subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', tmp_path, '.'],
+                   cwd=ROOT, check=True)
+    (wheel, ) = tmp_path.glob('econvnext_mmdet-*.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata, ) = (archive.read(name).decode() for name in names if name.endswith('METADATA'))
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / 'econvnext_mmdet').rglob('*.py')}
+    assert sources <= names and not any(name.startswith(('tests', 'tools')) for name in names)
+    assert 'Requires-Dist' not in metadata
+    assert f'Version: {econvnext_mmdet.__version__}' in metadata
+    target = tmp_path / 'site'
+    subprocess.run([*pip, 'install', '--no-deps', '--target', target, wheel], check=True)
+    code = f'import sys; sys.path.insert(0, {str(target)!r}); import econvnext_mmdet; print(econvnext_mmdet.__file__)'
+    assert python(code, cwd=tmp_path).splitlines()[-1].startswith(str(target))
+
+
+@pytest.mark.parametrize('name, version, says', [
+    ('torch', '1.13.1', 'needs torch 2.1 or later; found 1.13.1'),
+    ('mmdet', '2.28.0', 'needs mmdet 3.0 or later; found 2.28.0'),
+])
+def test_an_unsupported_version_gets_one_line(monkeypatch, name, version, says):
+    monkeypatch.setattr(sys.modules[name], '__version__', version)
+    with pytest.raises(ImportError) as caught:
+        requirements.check_versions()
+    assert str(caught.value) == f'econvnext_mmdet {econvnext_mmdet.__version__} {says}'
+
+
+def test_version_is_the_same_everywhere():
+    assert f'\nversion: {econvnext_mmdet.__version__}\n' in (ROOT / 'CITATION.cff').read_text()
+
+
+def test_the_pinned_stack_is_what_is_installed():
+    """One environment: what requirements/ pins is what these tests run with."""
+    from importlib.metadata import version
+    for file in ('stack.txt', 'build.txt', 'dev.txt'):
+        for line in (ROOT / 'requirements' / file).read_text().splitlines():
+            if line and not line.startswith('#'):
+                name, _, pinned = line.partition('==')
+                assert version(name).split('+')[0] == pinned, name
+
+
+def test_opencv_needs_no_libgl():
+    assert 'libGL' not in python("import cv2; print(open('/proc/self/maps').read())")
+
+
+def test_tools_hold_no_logic():
+    """They parse and call: besides parse_args and main, tools define nothing."""
+    for path in (ROOT / 'tools').rglob('*.py'):
+        defined = {node.name for node in ast.walk(ast.parse(path.read_text()))
+                   if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        assert defined == {'parse_args', 'main'}, path

@@ -1,0 +1,274 @@
+"""The tools from end to end, on seconds of training."""
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import mmdet
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import DetInferencer, inference_detector, init_detector
+from mmengine.config import Config
+
+from econvnext_mmdet.complexity import count_detector
+from econvnext_mmdet.engine import run
+from econvnext_mmdet.engine.hooks import coco_table
+from econvnext_mmdet.errors import UserError
+
+from .conftest import ROOT, options
+
+DEMO = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+
+
+def tool(*args, **kwargs):
+    """Run a tool as a user does and return its exit status, stdout and stderr."""
+    done = subprocess.run([sys.executable, *map(str, args)], cwd=ROOT, capture_output=True, text=True, **kwargs)
+    return done.returncode, done.stdout, done.stderr
+
+
+def as_options(changes):
+    return ['--cfg-options', *(f'{key}={json.dumps(value) if isinstance(value, list) else value}'.replace(' ', '')
+                               for key, value in changes.items())]
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory):
+    """A work directory that tools/train.py filled, and what it printed."""
+    work_dir = tmp_path_factory.mktemp('work')
+    status, out, err = tool('tools/train.py', DEMO, '--work-dir', work_dir, *as_options(options(shapes, work_dir)))
+    assert status == 0, err
+    return work_dir, out + err
+
+
+@pytest.fixture
+def cfg(shapes, tmp_path):
+    return run.load_config(DEMO, options(shapes, tmp_path / 'work'))
+
+
+def test_training_ends_with_the_table_and_the_checkpoint(trained):
+    work_dir, text = trained
+    assert 'eta: ' in text
+    header, row = re.search(r'COCO evaluation\n(.+)\n(.+)', text).groups()
+    assert header.split() == ['AP', 'AP50', 'AP75', 'small', 'medium', 'large']
+    assert row.split()[0] == 'bbox' and len(row.split()) == 7
+    assert re.search(r'checkpoint: (.+)', text)[1] == str(work_dir / 'epoch_2.pth')
+    assert (work_dir / 'epoch_2.pth').is_file()
+
+
+def test_same_seed_same_result(trained, shapes, tmp_path):
+    """A second run gives the same weights, bit for bit."""
+    run.train(run.load_config(DEMO, options(shapes, tmp_path)))
+    first, second = (torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
+                     for folder in (trained[0], tmp_path))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_resume_goes_on_where_training_stopped(trained, shapes, tmp_path):
+    changes = options(shapes, tmp_path)
+    run.train(run.load_config(DEMO, {**changes, 'train_cfg.max_epochs': 1}))
+    (tmp_path / 'epoch_1.pth').rename(tmp_path / 'mine.pth')
+    cfg = run.load_config(DEMO, changes)
+    run.train(cfg, resume=str(tmp_path / 'mine.pth'))
+    resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    assert resumed['meta']['iter'] == torch.load(trained[0] / 'epoch_2.pth', weights_only=False)['meta']['iter'] == 6
+
+
+def test_outputs_of_testing(trained, shapes, cfg, tmp_path):
+    """Results in both formats hold the same detections, and COCO's own API reads them to the same AP."""
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    cfg.model.test_cfg.score_thr = 0.01
+    json_file, pkl_file = tmp_path / 'results.json', tmp_path / 'results.pkl'
+    metrics = run.test(cfg, checkpoint, out=str(json_file), show_dir=str(tmp_path / 'pictures'))
+    entries = json.loads(json_file.read_text())
+    cfg = run.load_config(DEMO, options(shapes, tmp_path / 'work'))
+    cfg.model.test_cfg.score_thr = 0.01
+    run.test(cfg, checkpoint, out=str(pkl_file))
+    samples = pickle.loads(pkl_file.read_bytes())
+    assert len(entries) == sum(len(sample['pred_instances']['scores']) for sample in samples) > 0
+    assert set(entries[0]) == {'image_id', 'category_id', 'bbox', 'score'}
+
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    truth = COCO(str(shapes / 'annotations' / 'val.json'))
+    evaluation = COCOeval(truth, truth.loadRes(str(json_file)), 'bbox')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert metrics['coco/bbox_mAP'] == round(evaluation.stats[0], 3)
+    assert metrics['coco/bbox_mAP_50'] == round(evaluation.stats[1], 3)
+
+    pictures = sorted((tmp_path / 'pictures').glob('*.jpg'))
+    assert len(pictures) == 6
+    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)  # ground truth and detections, side by side
+
+
+def test_test_time_augmentation_from_the_command_line(trained, shapes, tmp_path):
+    status, out, err = tool('tools/test.py', DEMO, trained[0] / 'epoch_2.pth', '--tta', '--work-dir', tmp_path,
+                            *as_options(options(shapes, tmp_path)))
+    assert status == 0, err
+    assert 'COCO evaluation' in out + err
+
+
+def test_masks_go_into_the_results(tmp_path):
+    from econvnext_mmdet.evaluation.coco_results import DumpCocoResults
+    masks = torch.zeros(2, 8, 10, dtype=torch.bool)
+    masks[0, 2:5, 3:7] = True
+    sample = dict(img_id=7, pred_instances=dict(
+        labels=torch.tensor([1, 0]), scores=torch.tensor([0.5, 0.25]), masks=masks,
+        bboxes=torch.tensor([[3., 2., 7., 5.], [0., 0., 1., 1.]])))
+    metric = DumpCocoResults(str(tmp_path / 'out.json'), cat_ids=[10, 20])
+    metric.process({}, [sample])
+    metric.evaluate(1)
+    first, second = json.loads((tmp_path / 'out.json').read_text())
+    assert (first['image_id'], first['category_id'], first['bbox'], first['score']) == (7, 20, [3, 2, 4, 3], 0.5)
+    from pycocotools import mask as mask_utils
+    np.testing.assert_array_equal(mask_utils.decode(first['segmentation']), masks[0].numpy())
+    assert second['category_id'] == 10
+
+
+def test_pretrained_starts_the_backbone_bit_equal(trained, shapes, tmp_path):
+    path = str(trained[0] / 'epoch_2.pth')
+    changes = {**options(shapes, tmp_path), 'optim_wrapper.optimizer.lr': 0., 'train_cfg.max_epochs': 1}
+    changes['model.backbone.norm_eval'] = True  # with no rate and no new statistics, training changes nothing
+    run.train(run.load_config(DEMO, changes), pretrained=path)
+    started = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+    for key, value in torch.load(path, weights_only=False)['state_dict'].items():
+        if key.startswith('backbone.'):
+            assert torch.equal(value, started[key]), key
+
+
+def test_a_pretrained_file_that_does_not_fit_stops_training(trained, shapes, tmp_path):
+    changes = {**options(shapes, tmp_path), 'model.backbone.widen_factor': 0.5, 'model.neck.in_channels': [96, 192, 384]}
+    with pytest.raises(UserError, match='does not fit this EConvNeXt: of the backbone\'s .* of another shape'):
+        run.train(run.load_config(DEMO, changes), pretrained=str(trained[0] / 'epoch_2.pth'))
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_pretrained_is_for_our_backbone(cfg):
+    cfg.model.backbone = dict(type='ResNet', depth=18)
+    with pytest.raises(UserError, match="this config's is ResNet; set its model.backbone.init_cfg"):
+        run.train(cfg, pretrained='x.pth')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a device for AMP')
+def test_amp_and_launcher_without_a_device(cfg):
+    with pytest.raises(UserError, match='--amp needs a GPU'):
+        run.train(cfg, amp=True)
+    cfg = Config(cfg.to_dict())
+    cfg.optim_wrapper.type, cfg.launcher = 'OptimWrapper', 'pytorch'
+    with pytest.raises(UserError, match='--launcher pytorch gives each process a GPU'):
+        run.train(cfg)
+
+
+def test_auto_scale_lr(shapes, tmp_path):
+    changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1}
+    cfg = run.load_config(DEMO, changes)
+    run.train(cfg, auto_scale_lr=True)  # batches of 4 where the rate is meant for 8
+    group = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['optimizer']['param_groups'][0]
+    assert group['initial_lr'] == pytest.approx(cfg.optim_wrapper.optimizer.lr / 2)
+    del cfg['auto_scale_lr']
+    with pytest.raises(UserError, match='base_batch_size'):
+        run.train(cfg, auto_scale_lr=True)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_unreadable_image_is_named(cfg, shapes, tmp_path, workers):
+    import shutil
+    root = tmp_path / 'shapes'
+    shutil.copytree(shapes, root)
+    (root / 'train' / '000004.jpg').write_bytes(b'no image')
+    cfg.train_dataloader.num_workers = workers
+    cfg.train_dataloader.dataset.data_root = f'{root}/'
+    with pytest.raises(UserError, match='000004.jpg is not a readable image'):
+        run.train(cfg)
+
+
+def test_names_that_no_registry_has(cfg):
+    cfg.model.backbone.type = 'EConvNext'
+    with pytest.raises(UserError, match='EConvNext is not in the'):
+        run.train(cfg)
+
+
+@pytest.mark.parametrize('args, says', [
+    (['tools/train.py', 'configs/none.py'], 'error: no config file configs/none.py'),
+    (['tools/train.py', DEMO, '--cfg-options', 'model.backbone.arch=huge', 'train_dataloader.dataset.data_root=nowhere/'],
+     'error: no annotation file nowhere/annotations/train.json'),
+    (['tools/test.py', DEMO, 'none.pth'], 'error: no checkpoint file none.pth'),
+    (['tools/make_shapes.py', 'tests'], 'error: tests exists already'),
+    (['tools/dataset_converters/voc2coco.py', 'tests'], 'error: tests is no Pascal VOC folder'),
+])
+def test_errors_are_one_line_and_status_1(args, says):
+    status, _, err = tool(*args)
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert status == 1 and lines[-1].startswith(says) and 'Traceback' not in err
+
+
+def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):
+    with pytest.raises(UserError, match='--out writes .pkl'):
+        run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))
+    with pytest.raises(UserError, match='--cfg-options does not fit'):
+        run.load_config(DEMO, {'model.bbox_head.anchor_generator.strides.9': 1})
+    broken = tmp_path / 'broken.py'
+    broken.write_text('model = dict(')
+    with pytest.raises(UserError, match='cannot read the config'):
+        run.load_config(str(broken))
+
+
+def test_interrupt_ends_with_status_130(shapes, tmp_path):
+    changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1000}
+    process = subprocess.Popen([sys.executable, 'tools/train.py', DEMO, *as_options(changes)], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if 'Epoch(train)' in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'Traceback' not in err
+    assert err.rstrip().endswith('--resume goes on from the last checkpoint')
+
+
+def test_flops_of_a_detector(cfg):
+    detector, backbone = count_detector(cfg, (64, 64))
+    from econvnext_mmdet import EConvNeXt
+    alone = EConvNeXt('mini', widen_factor=0.25, deepen_factor=0.34, out_indices=(1, 2, 3))
+    assert backbone.params == sum(p.numel() for p in alone.parameters())
+    assert detector.params > backbone.params and detector.macs > backbone.macs > 0
+
+
+def test_table_of_masks_and_of_nothing():
+    metrics = {f'coco/{kind}_{key}': value for kind in ('bbox', 'segm') for key, value in
+               dict(mAP=0.5, mAP_50=0.75, mAP_75=0.25, mAP_s=0.125, mAP_m=0.5, mAP_l=-1.).items()}
+    rows = coco_table(metrics).splitlines()
+    assert [row.split()[0] for row in rows] == ['AP', 'bbox', 'segm']
+    assert rows[1].split()[1:] == ['0.500', '0.750', '0.250', '0.125', '0.500', '-']
+    assert coco_table({'accuracy/top1': 1.}) == ''
+
+
+# Other clients, with nothing of ours but the package, the config and the checkpoint.
+
+
+def test_mmdets_inferencer_and_detector_api_agree(trained, shapes):
+    config, checkpoint = str(trained[0] / Path(DEMO).name), str(trained[0] / 'epoch_2.pth')
+    image = str(shapes / 'val' / '000000.jpg')
+    inferencer = DetInferencer(config, checkpoint, device='cpu', show_progress=False)
+    (found, ) = inferencer(image)['predictions']
+    model = init_detector(config, checkpoint, device='cpu')
+    sample = inference_detector(model, image)
+    assert model.dataset_meta['classes'] == ('circle', 'square', 'triangle', 'star')
+    np.testing.assert_allclose(found['scores'], sample.pred_instances.scores.numpy(), rtol=1e-5)
+    assert len(found['scores']) > 0
+
+
+def test_mmdets_own_train_tool_runs_the_demo_config(shapes, tmp_path):
+    script = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
+    changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1}
+    env = {**os.environ, 'PYTHONPATH': ''}
+    status, out, err = tool(script, DEMO, '--work-dir', tmp_path, *as_options(changes), env=env)
+    assert status == 0, err
+    assert 'coco/bbox_mAP: ' in out + err and (tmp_path / 'epoch_1.pth').is_file()
