@@ -11,7 +11,8 @@ from .errors import UserError
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing have in common, as MMDetection's tools have them."""
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/ and the config\'s name)')
+    parser.add_argument('--work-dir',
+                        help='folder for logs and checkpoints (default: work_dirs/ and the config\'s name)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='change settings of the config, as train_dataloader.batch_size=4; lists as key="[a,b]"')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',

@@ -64,7 +64,8 @@ def test_every_parameter_of_the_small_configs_gets_a_gradient(path):
 
 
 def test_every_parameter_of_the_coco_config_gets_a_gradient():
-    model, _, _ = small_loss(Config.fromfile(ROOT / 'configs' / 'retinanet' / 'retinanet_e-convnext-mini_fpn_1x_coco.py'))
+    path = ROOT / 'configs' / 'retinanet' / 'retinanet_e-convnext-mini_fpn_1x_coco.py'
+    model, _, _ = small_loss(Config.fromfile(path))
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
@@ -98,7 +99,8 @@ BACKBONE = dict(_delete_=True, type='EConvNeXt', arch='mini', widen_factor=0.25,
 def test_swap_into_mmdets_detectors(tmp_path, name, out_indices, changes):
     path = tmp_path / 'swap.py'
     model = dict(backbone=dict(BACKBONE, out_indices=out_indices), **changes)
-    path.write_text(f"_base_ = 'mmdet::{name}'\ncustom_imports = dict(imports=['econvnext_mmdet'])\nmodel = {model!r}\n")
+    path.write_text(f"_base_ = 'mmdet::{name}'\ncustom_imports = dict(imports=['econvnext_mmdet'])\n"
+                    f'model = {model!r}\n')
     cfg = Config.fromfile(path)
     if 'batch_augments' in cfg.model.data_preprocessor:
         cfg.model.data_preprocessor.batch_augments = None  # resizes to 640 and more

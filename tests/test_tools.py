@@ -144,7 +144,8 @@ def test_pretrained_starts_the_backbone_bit_equal(trained, shapes, tmp_path):
 
 
 def test_a_pretrained_file_that_does_not_fit_stops_training(trained, shapes, tmp_path):
-    changes = {**options(shapes, tmp_path), 'model.backbone.widen_factor': 0.5, 'model.neck.in_channels': [96, 192, 384]}
+    changes = {**options(shapes, tmp_path), 'model.backbone.widen_factor': 0.5,
+               'model.neck.in_channels': [96, 192, 384]}
     with pytest.raises(UserError, match='does not fit this EConvNeXt: of the backbone\'s .* of another shape'):
         run.train(run.load_config(DEMO, changes), pretrained=str(trained[0] / 'epoch_2.pth'))
     assert not list(tmp_path.glob('*.pth'))
@@ -197,7 +198,7 @@ def test_names_that_no_registry_has(cfg):
 
 @pytest.mark.parametrize('args, says', [
     (['tools/train.py', 'configs/none.py'], 'error: no config file configs/none.py'),
-    (['tools/train.py', DEMO, '--cfg-options', 'model.backbone.arch=huge', 'train_dataloader.dataset.data_root=nowhere/'],
+    (['tools/train.py', DEMO, '--cfg-options', 'train_dataloader.dataset.data_root=nowhere/'],
      'error: no annotation file nowhere/annotations/train.json'),
     (['tools/test.py', DEMO, 'none.pth'], 'error: no checkpoint file none.pth'),
     (['tools/make_shapes.py', 'tests'], 'error: tests exists already'),
@@ -272,3 +273,26 @@ def test_mmdets_own_train_tool_runs_the_demo_config(shapes, tmp_path):
     status, out, err = tool(script, DEMO, '--work-dir', tmp_path, *as_options(changes), env=env)
     assert status == 0, err
     assert 'coco/bbox_mAP: ' in out + err and (tmp_path / 'epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize('script, args, expected', [
+    ('dist_train.sh', ['c.py', '4', '--amp'],
+     'torchrun --nnodes 2 --node_rank 1 --nproc_per_node 4 --master_addr 10.0.0.1 --master_port 29500 '
+     'tools/train.py c.py --launcher pytorch --amp'),
+    ('dist_test.sh', ['c.py', 'x.pth', '4', '--out', 'a b.json'],
+     'torchrun --nnodes 2 --node_rank 1 --nproc_per_node 4 --master_addr 10.0.0.1 --master_port 29500 '
+     'tools/test.py c.py x.pth --launcher pytorch --out a b.json'),
+    ('slurm_train.sh', ['part', 'job', 'c.py', 'work', '--amp'],
+     'srun --partition part --job-name job --gres gpu:8 --ntasks 16 --ntasks-per-node 8 --cpus-per-task 5 '
+     '--kill-on-bad-exit=1 --exclusive -t 1 python -u tools/train.py c.py --work-dir work --launcher slurm --amp'),
+])
+def test_launchers_start_the_tools(tmp_path, script, args, expected):
+    """With a torchrun and an srun that only print what they are called with."""
+    for name in ('torchrun', 'srun'):
+        (tmp_path / name).write_text('#!/bin/sh\necho "$(basename "$0") $*"\n')
+        (tmp_path / name).chmod(0o755)
+    env = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'NNODES': '2', 'NODE_RANK': '1',
+           'MASTER_ADDR': '10.0.0.1', 'GPUS': '16', 'SRUN_ARGS': '--exclusive -t 1'}
+    done = subprocess.run(['bash', f'tools/{script}', *args], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == expected
+    assert subprocess.run(['bash', f'tools/{script}', 'c.py'], cwd=ROOT, capture_output=True).returncode == 2

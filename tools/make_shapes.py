@@ -11,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='the folder to make; gets train/, val/ and annotations/{train,val}.json')
     parser.add_argument('--train', type=int, default=800, help='number of training images')
     parser.add_argument('--val', type=int, default=100, help='number of validation images')
-    parser.add_argument('--size', type=int, nargs=2, default=(128, 128), metavar=('HEIGHT', 'WIDTH'),
+    parser.add_argument('--size', type=int, nargs=2, default=(288, 288), metavar=('HEIGHT', 'WIDTH'),
                         help='size of an image in pixels')
     parser.add_argument('--seed', type=int, default=0, help='seed of the random numbers')
     return parser.parse_args()

@@ -24,23 +24,25 @@ def _corners(count: int, inner: float = 1.0, turn: float = 0.0) -> np.ndarray:
 
 # The classes in their order, each an outline in the unit circle.
 OUTLINES = dict(circle=_corners(48), square=_corners(4, turn=0.5), triangle=_corners(3), star=_corners(10, inner=0.45))
-# Each class has a pattern too, a network's first hold on it: which pixels (x, y) are darker.
+# Each class has a pattern too, a network's first hold on it: which places (x, y) are darker, in periods.
 PATTERNS = dict(
     circle=lambda x, y: np.zeros_like(x, bool),
-    square=lambda x, y: (x // 4 + y // 4) % 2 == 0,
-    triangle=lambda x, y: (x + y) // 4 % 2 == 0,
-    star=lambda x, y: (x % 8 - 4)**2 + (y % 8 - 4)**2 < 7)
+    square=lambda x, y: (x % 1 < 0.5) == (y % 1 < 0.5),
+    triangle=lambda x, y: (x + y) % 1 < 0.5,
+    star=lambda x, y: (x % 1 - 0.5)**2 + (y % 1 - 0.5)**2 < 0.11)
+# A pattern's period as a part of the image's short side.
+PERIOD = 1 / 12
 # How much darker, in RGB of 0 to 255.
 PATTERN_DEPTH = 60
 
-# Diameters of the circle around a shape, in pixels: 20 to 112 spans COCO's small, medium and large.
-DIAMETERS = (20, 112)
+# Smallest and largest diameter of the circle around a shape, as parts of the image's short side.
+DIAMETERS = (0.22, 0.85)
 # How far a shape is turned from upright, in radians.
 MAX_ROTATION = np.pi / 12
 # How much of a shape must stay visible under those drawn later.
-MIN_VISIBLE = 0.5
+MIN_VISIBLE = 0.7
 # How far a shape's colour is from the mean of what it covers, in RGB of 0 to 255.
-MIN_COLOUR_DISTANCE = 60
+MIN_COLOUR_DISTANCE = 80
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarray, contrast: float) -> np.ndarray:
@@ -55,7 +57,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarr
 def _place(rng: np.random.Generator, name: str, height: int, width: int) -> np.ndarray:
     """A mask (height, width) of one shape of a random size, angle and place."""
     # The logarithm of the size is uniform, so that small shapes are not rare.
-    radius = np.exp(rng.uniform(*np.log(DIAMETERS))) / 2
+    radius = np.exp(rng.uniform(*np.log(DIAMETERS))) * min(height, width) / 2
     angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # Up to a third of the radius may lie outside the image.
@@ -68,7 +70,7 @@ def _place(rng: np.random.Generator, name: str, height: int, width: int) -> np.n
 
 
 def draw_image(rng: np.random.Generator, height: int, width: int) -> Tuple[np.ndarray, List[dict]]:
-    """Draw one image with 1 to 5 shapes, later ones over earlier ones.
+    """Draw one image with 1 to 4 shapes, later ones over earlier ones.
 
     Returns:
         tuple[ndarray, list[dict]]: The image (height, width, 3), uint8, and a dict for each shape: ``name``
@@ -76,7 +78,7 @@ def draw_image(rng: np.random.Generator, height: int, width: int) -> Tuple[np.nd
     """
     image = _texture(rng, height, width, rng.uniform(40, 215, 3), contrast=14)
     shapes: List[dict] = []
-    wanted = rng.integers(1, 6)
+    wanted = rng.integers(1, 5)
     for _ in range(4 * wanted):  # some hide too much of an earlier shape or are hardly seen, and are given up
         if len(shapes) == wanted:
             break
@@ -89,11 +91,14 @@ def draw_image(rng: np.random.Generator, height: int, width: int) -> Tuple[np.nd
             continue
         for shape in shapes:
             shape['mask'] = shape['mask'] & ~mask
-        filling = _texture(rng, height, width, colour, contrast=8)
-        filling[PATTERNS[name](*np.meshgrid(np.arange(width), np.arange(height)))] -= PATTERN_DEPTH
-        image[mask] = filling[mask]
+        rows, columns = np.nonzero(mask)
+        filling = _texture(rng, np.ptp(rows) + 1, np.ptp(columns) + 1, colour, contrast=8)
+        filling = filling[rows - rows.min(), columns - columns.min()]
+        period = PERIOD * min(height, width)
+        filling[PATTERNS[name](columns / period, rows / period)] -= PATTERN_DEPTH
+        image[mask] = filling
         shapes.append(dict(name=name, mask=mask, full_area=mask.sum()))
-    image += rng.normal(0, 4, image.shape)
+    image += 4 * rng.standard_normal(image.shape, np.float32)
     return image.clip(0, 255).astype(np.uint8), shapes
 
 

@@ -136,14 +136,16 @@ def keep_running_stats(module: nn.Module) -> Iterator[None]:
 
     Activation checkpointing runs a block's forward pass a second time, which would count its batch twice.
     """
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
+    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        # track_running_stats=False would save fewer tensors than the first pass did, which checkpointing refuses.
+        norm.momentum, norm.num_batches_tracked = 0., None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, saved):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 @MODELS.register_module()

@@ -145,7 +145,7 @@ def test_out_channels_and_strides(small, out_indices, norm_output):
 def test_custom_arch_and_input_channels():
     model = EConvNeXt(dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 2, 1), stem='stepped'), in_channels=1)
     assert model.out_channels == (16, 24, 32, 40)
-    assert model(torch.rand(1, 1, 32, 32))[-1].shape == (1, 40, 1, 1)
+    assert model(torch.rand(2, 1, 32, 32))[-1].shape == (2, 40, 1, 1)
 
 
 @pytest.mark.parametrize('kwargs, says', [
@@ -239,7 +239,7 @@ def test_checkpointing_changes_nothing(small, kwargs):
             torch.testing.assert_close(cp_grad, grad)
     for key, value in state.items():
         assert torch.equal(value, cp_state[key]), key
-    assert all(m.track_running_stats for m in saving.modules() if isinstance(m, nn.BatchNorm2d))
+    assert all(m.momentum == 0.1 for m in saving.modules() if isinstance(m, nn.BatchNorm2d))
 
 
 def test_checkpointing_recomputes(small):
@@ -287,11 +287,25 @@ def test_sync_bn_and_frozen_norm_through_norm_cfg(small):
 
 
 def test_gradients_by_finite_differences():
-    """The analytical gradient of the input, dropping and checkpointing included, against differences."""
-    model = EConvNeXt(dict(dims=(2, 2, 2, 2, 2), blocks=(1, 1, 1, 1), stem='patchify'), with_cp=True,
-                      out_indices=(0, 1)).double().train()
-    x = torch.randn(2, 3, 8, 8, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: model(x), (x, ), atol=1e-6)
+    """The derivative of a loss along a random direction of the parameters, checkpointing included."""
+    torch.manual_seed(0)
+    model = EConvNeXt(dict(dims=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), stem='stepped'), with_cp=True).double().train()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.double)
+    weights = [torch.randn_like(out) for out in model(x)]
+
+    def loss():
+        return sum((weight * out).sum() for weight, out in zip(weights, model(x)))
+
+    loss().backward()
+    directions = [torch.randn_like(p) for p in model.parameters()]
+    analytical = sum((p.grad * d).sum() for p, d in zip(model.parameters(), directions))
+    values = []
+    with torch.no_grad():
+        for step in (1e-6, -2e-6):
+            for p, d in zip(model.parameters(), directions):
+                p += step * d
+            values.append(loss())
+    torch.testing.assert_close((values[0] - values[1]) / 2e-6, analytical, rtol=1e-5, atol=1e-5)
 
 
 def test_layer_depth_rises_from_stem_to_head():

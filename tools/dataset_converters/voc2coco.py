@@ -11,8 +11,8 @@ def parse_args() -> argparse.Namespace:
         'ROOT/annotations/SPLIT.json; the images stay where they are, in ROOT/JPEGImages.')
     parser.add_argument('root', help='the VOC folder, with Annotations/, JPEGImages/ and ImageSets/Main/')
     parser.add_argument('--splits', nargs='+', metavar='SPLIT',
-                        help='names of split files in ImageSets/Main, a JSON file each (default: train, val, trainval and '
-                        'test as they are there; without any, all.json of all annotations)')
+                        help='names of split files in ImageSets/Main, a JSON file each (default: those of train, val, '
+                        'trainval and test that are there; without any, all.json of all annotations)')
     parser.add_argument('--classes', nargs='+', metavar='CLASS',
                         help='the classes in their order (default: all that occur in Annotations, sorted)')
     parser.add_argument('--out-dir', help='where to write instead of ROOT/annotations')
@@ -23,9 +23,9 @@ def main() -> None:
     args = parse_args()
     from econvnext_mmdet.datasets.voc import voc_to_coco
     root = Path(args.root)
-    usual = ('train', 'val', 'trainval', 'test')
-    splits = args.splits or [name for name in usual if (root / 'ImageSets' / 'Main' / f'{name}.txt').is_file()] or [None]
-    for split in splits:
+    usual = [name for name in ('train', 'val', 'trainval', 'test')
+             if (root / 'ImageSets' / 'Main' / f'{name}.txt').is_file()]
+    for split in args.splits or usual or [None]:
         out = Path(args.out_dir or root / 'annotations') / f'{split or "all"}.json'
         report = voc_to_coco(str(root), str(out), split, args.classes)
         print(f"{out}: {report}")
