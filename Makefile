@@ -6,6 +6,9 @@ PY = $(VENV)/bin/python
 DEMO = configs/demo/retinanet_e_convnext_mini_shapes.py
 WORK = work_dirs/demo
 
+# The demo and the tests run on the CPU: the same result from the same seed, with a GPU there or not.
+demo test: export CUDA_VISIBLE_DEVICES =
+
 .PHONY: setup demo test
 setup: $(VENV)/.stack
 

@@ -7,6 +7,7 @@ from .requirements import check_versions
 
 check_versions()
 
+import warnings  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 
 from .engine.hooks import CocoTableHook  # noqa: E402
@@ -17,5 +18,8 @@ from .version import __version__  # noqa: E402
 __all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', '__version__']
 
 if find_spec('mmpretrain') is not None:
-    from .models.cls_head import BNLinearClsHead  # noqa: F401
-    __all__.append('BNLinearClsHead')
+    try:
+        from .models.cls_head import BNLinearClsHead  # noqa: F401
+        __all__.append('BNLinearClsHead')
+    except Exception as error:  # mmdet works beside an mmpretrain that does not import, and so does the backbone
+        warnings.warn(f'the classifier head is left out, because mmpretrain does not import: {error}', stacklevel=2)

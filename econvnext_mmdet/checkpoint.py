@@ -4,7 +4,7 @@ MMDetection loads what matches and warns about the rest, so that a wrong file tr
 """
 import re
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
@@ -14,6 +14,8 @@ from .errors import UserError
 
 # Detection adds output norms to the backbone, so a classifier's file need not have them.
 OUTPUT_NORM = re.compile(r'norm\d\.')
+# BN's counter of batches is not used with a fixed momentum, and converted files lack it.
+COUNTER = 'num_batches_tracked'
 
 
 def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None) -> None:
@@ -25,42 +27,73 @@ def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None) 
     Args:
         backbone (nn.Module): The backbone; it is not touched where the file does not fit.
         path (str): A local path or an address that mmengine's ``CheckpointLoader`` knows.
-        prefix (str, optional): What stands before the backbone's names in the file. Defaults to None:
-            'backbone.' where any name starts so, else nothing.
+        prefix (str, optional): What stands before the backbone's names in the file, as 'backbone'. Defaults to
+            None: that where any name starts so, else nothing.
 
     Raises:
         UserError: The file is missing or unreadable, or it does not hold exactly this backbone.
     """
     state = read_state_dict(path)
     if prefix is None:
-        prefix = 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
+        prefix = 'backbone' if any(key.startswith('backbone.') for key in state) else ''
+    prefix = prefix.rstrip('.') + '.' if prefix else ''  # mmengine takes it with and without the dot
     found = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
-    # The number of batches seen is a counter that BN does not use with a fixed momentum.
-    own = {key: value for key, value in backbone.state_dict().items() if not key.endswith('num_batches_tracked')}
+    own = _tensors(backbone)
 
     fresh = sorted({key.split('.')[0] for key in own if OUTPUT_NORM.match(key)} - {k.split('.')[0] for k in found})
-    missing = [key for key in own if key not in found and key.split('.')[0] not in fresh]
-    extra = [key for key in found if key not in own and not key.endswith('num_batches_tracked')
-             and not OUTPUT_NORM.match(key)]
-    reshaped = [f'{key} {tuple(found[key].shape)} for {tuple(value.shape)}' for key, value in own.items()
-                if key in found and found[key].shape != value.shape]
-    problems = [f'{len(names)} {what} ({_examples(names)})' for what, names in
-                (('missing', missing), ('of another shape', reshaped), ('that it does not have', extra)) if names]
-    if problems:
-        raise UserError(
-            f"{path} does not fit this {type(backbone).__name__}: of the backbone's {len(own)} tensors "
-            f"{', '.join(problems)}. Give a checkpoint of the same arch, deepen_factor and widen_factor.")
+    # Output norms may be in the file and not here, and so may the stages after the last one that is used.
+    parts = {_part(key) for key in own}
+    unused = {key for key in found if key not in own and (OUTPUT_NORM.match(key) or _part(key) not in parts)
+              and _part(key).startswith(('norm', 'stages.'))}
+    check_fits(backbone, {key: value for key, value in found.items() if key not in unused}, path,
+               fresh=fresh, exact=True)
 
     backbone.load_state_dict(found, strict=False)
     loaded = sum(key in found for key in own)
     notes = [f'loaded {loaded} of {len(own)} backbone tensors from {path}']
     if fresh:
         notes.append(f"output norms that the file lacks start fresh: {', '.join(fresh)}")
-    skipped = sorted({key.split('.')[0] for key in state if not key.startswith(prefix)}
-                     | {key.split('.')[0] for key in found if OUTPUT_NORM.match(key) and key not in own})
+    skipped = sorted({key.split('.')[0] for key in state if not key.startswith(prefix)} | {_part(k) for k in unused})
     if skipped:
         notes.append(f"parts of the file that are not used: {', '.join(skipped)}")
     print_log('; '.join(notes), logger='current')
+
+
+def check_fits(model: nn.Module, state: Dict[str, Tensor], path: str, fresh: Sequence[str] = (),
+               exact: bool = False) -> None:
+    """Check that a file's tensors are those of a model.
+
+    Args:
+        model (nn.Module): The model.
+        state (dict[str, Tensor]): The file's tensors, under the model's names.
+        path (str): The file, for the message.
+        fresh (Sequence[str]): Modules of the model that the file need not have. Defaults to ().
+        exact (bool): The file may hold no others either. Defaults to False.
+
+    Raises:
+        UserError: Tensors are missing, of another shape or, where ``exact``, unknown to the model; with their
+            number and examples.
+    """
+    own = _tensors(model)
+    missing = [key for key in own if key not in state and key.split('.')[0] not in fresh]
+    extra = [key for key in state if exact and key not in own and not key.endswith(COUNTER)]
+    reshaped = [f'{key} {tuple(state[key].shape)} for {tuple(value.shape)}' for key, value in own.items()
+                if key in state and state[key].shape != value.shape]
+    problems = [f'{len(names)} {what} ({_examples(names)})' for what, names in
+                (('missing', missing), ('of another shape', reshaped), ('that it does not have', extra)) if names]
+    if problems:
+        raise UserError(f'{path} does not fit this {type(model).__name__}: of the {len(own)} tensors that it has, '
+                        f"{', '.join(problems)}. Give a checkpoint of the same model: arch, deepen_factor, "
+                        'widen_factor and, for a detector, its classes.')
+
+
+def _tensors(model: nn.Module) -> Dict[str, Tensor]:
+    return {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
+
+
+def _part(key: str) -> str:
+    """The part of a backbone that a parameter belongs to: 'stem', 'stages.0', 'norm1', ..."""
+    return '.'.join(key.split('.')[:2 if key.startswith('stages.') else 1])
 
 
 def read_state_dict(path: str) -> Dict[str, Tensor]:
@@ -74,6 +107,9 @@ def read_state_dict(path: str) -> Dict[str, Tensor]:
     try:
         checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     except Exception as error:  # torch.load fails with whatever its parsers meet in a broken file
+        if 'weights_only' in str(error):
+            raise UserError(f'cannot read the checkpoint {path}: this mmengine does not load training checkpoints '
+                            'with torch 2.6 or later; use onedl-mmengine, or an older torch.') from error
         raise UserError(f'cannot read the checkpoint {path}: {_first_line(error)}. The file is truncated or no '
                         'PyTorch checkpoint; copy it again.') from error
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}

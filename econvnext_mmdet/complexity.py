@@ -10,6 +10,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .engine.run import errors_of_the_user
+
 
 @dataclass
 class Complexity:
@@ -50,7 +52,8 @@ def count_detector(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Com
         tuple[Complexity, Complexity]: Of the detector and of its backbone.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model)
+    with errors_of_the_user():
+        model = MODELS.build(cfg.model)
     image = torch.zeros(1, 3, *shape)
     sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
                                          scale_factor=(1., 1.)))

@@ -6,7 +6,7 @@ from .version import __version__
 
 # The lowest version of each; torch 2.1 has the context for recomputation that activation checkpointing needs.
 NEEDED = dict(torch='2.1', mmengine='0.10')
-IF_INSTALLED = dict(mmcv='2.0', mmdet='3.0', mmpretrain='1.0')
+IF_INSTALLED = dict(mmcv='2.0', mmdet='3.0')
 
 
 def check_versions() -> None:
@@ -20,7 +20,11 @@ def check_versions() -> None:
             if name in NEEDED:
                 raise ImportError(f'econvnext_mmdet {__version__} needs {name} {lowest} or later; none is installed')
             continue
-        found = import_module(name).__version__
+        try:
+            found = import_module(name).__version__
+        except Exception as error:  # OpenMMLab's libraries assert the versions of each other
+            raise ImportError(f'econvnext_mmdet {__version__}: {name} is installed but does not import: '
+                              f'{" ".join(str(error).split())}') from error
         if _numbers(found) < _numbers(lowest):
             raise ImportError(f'econvnext_mmdet {__version__} needs {name} {lowest} or later; found {found}')
 

@@ -40,6 +40,11 @@ def test_init_cfg_loads_strictly(small, source, tmp_path):
     model = small(init_cfg=dict(type='Pretrained', checkpoint=path))
     model.init_weights()
     assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
+    other = save(tmp_path, {f'teacher.{key}': value for key, value in source.items()}, 'teacher.pth')
+    for prefix in ('teacher', 'teacher.'):
+        model = small(init_cfg=dict(type='Pretrained', checkpoint=other, prefix=prefix))
+        model.init_weights()
+        assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
     wider = small(widen_factor=0.5, init_cfg=dict(type='Pretrained', checkpoint=path))
     with pytest.raises(UserError, match='of another shape'):
         wider.init_weights()
@@ -65,6 +70,12 @@ def test_output_norms_that_the_file_lacks_start_fresh(small, source, tmp_path, c
 
 def test_model_without_output_norms_skips_them(small, source, tmp_path):
     model = small(norm_output=False)
+    load_backbone(model, save(tmp_path, source))
+    assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
+
+
+def test_stages_after_the_last_output_are_left_out(small, source, tmp_path):
+    model = small(out_indices=(1, ))
     load_backbone(model, save(tmp_path, source))
     assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
 

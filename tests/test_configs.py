@@ -1,3 +1,6 @@
+import re
+import textwrap
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -5,9 +8,11 @@ from mmdet.testing import demo_mm_inputs
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from econvnext_mmdet import EConvNeXt
+from econvnext_mmdet.datasets.checks import check_datasets
 
 from .conftest import ROOT
 
@@ -83,6 +88,32 @@ def test_a_process_group_trains_it(tmp_path):
             loss.backward()
     finally:
         torch.distributed.destroy_process_group()
+
+
+def readme_configs():
+    """The README's config blocks, as it prints them."""
+    text = (ROOT / 'README.md').read_text()
+    blocks = [textwrap.dedent(block) for block in re.findall(r'```python\n(.*?)```', text, re.S)]
+    swap, = (block for block in blocks if 'faster-rcnn' in block)
+    mine, = (block for block in blocks if 'data/mine/' in block)
+    return swap, mine
+
+
+def test_the_readmes_swap_trains(tmp_path):
+    (tmp_path / 'swap.py').write_text(readme_configs()[0])
+    cfg = Config.fromfile(tmp_path / 'swap.py')
+    model, loss, _ = small_loss(cfg)
+    assert torch.isfinite(loss) and isinstance(model.backbone, EConvNeXt)
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert build_optim_wrapper(model, cfg.optim_wrapper).optimizer.defaults['weight_decay'] == 0.05
+
+
+def test_the_readmes_config_for_own_data_is_complete(shapes, tmp_path):
+    """With the synthetic shapes in the place of cats and dogs, the checks before training find nothing."""
+    text = readme_configs()[1].replace("_base_ = '", f"_base_ = '{ROOT}/configs/").replace('data/mine/', f'{shapes}/')
+    text = text.replace("('cat', 'dog')", "('circle', 'square', 'triangle', 'star')")
+    (tmp_path / 'mine.py').write_text(text.replace('num_classes=2', 'num_classes=4'))
+    check_datasets(Config.fromfile(tmp_path / 'mine.py'), ['train', 'val', 'test'])
 
 
 # MMDetection's own detectors with the README's swap.

@@ -13,6 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3.11}
 VENV=${VENV:-.venv}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 
 die() { echo "make setup: $*" >&2; exit 1; }
 
@@ -41,11 +42,14 @@ install -r requirements/build.txt "torch==$(pin torch)" "torchvision==$(pin torc
 if [ "${FORCE_CUDA:-0}" = 1 ]; then
     ops=cuda
 elif "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
-    if command -v nvcc >/dev/null; then
+    wanted=$("$python" -c 'import torch; print(torch.version.cuda.split(".")[0])')
+    found=$(nvcc --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    if [ "$wanted" = "$found" ]; then
         ops=cuda
     else
         ops=cpu
-        say "a GPU is visible but nvcc is not: mmcv gets its CPU operators only"
+        say "a GPU is visible, but no nvcc of CUDA $wanted (found: ${found:-none}): mmcv gets its CPU operators only," \
+            "and detectors train on the CPU; install that nvcc and run 'make setup' again for the GPU"
     fi
 else
     ops=cpu
@@ -68,7 +72,7 @@ if ! ls "$cache"/*.whl >/dev/null 2>&1; then
     tmp=$(mktemp -d "$(dirname "$cache")/build.XXXXXX")
     trap 'rm -rf "$tmp"' EXIT
     build_env=(MMCV_WITH_OPS=1 "MAX_JOBS=${MAX_JOBS:-$(nproc)}" "CFLAGS=-O2 -g0" "CXXFLAGS=-O2 -g0"
-               "PATH=$PWD/$VENV/bin:$PATH")
+               "PATH=$VENV/bin:$PATH")
     [ $ops = cuda ] && build_env+=(FORCE_CUDA=1) || build_env+=(CUDA_VISIBLE_DEVICES=)
     env "${build_env[@]}" "$python" -m pip wheel --disable-pip-version-check --no-cache-dir \
         --no-build-isolation --no-deps --no-binary :all: --wheel-dir "$tmp/wheel" \

@@ -38,7 +38,9 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             if dataset not in seen:
                 check_dataset(dataset)
                 seen.append(dataset)
-            _check_num_classes(cfg.model, _classes(dataset))
+            # With a language model num_classes is a number of tokens.
+            if 'language_model' not in cfg.model:
+                _check_num_classes(cfg.model, _classes(dataset))
             files.append(_path(dataset, dataset['ann_file']))
         _check_evaluator(cfg, split, files)
 
@@ -55,8 +57,11 @@ def _coco_datasets(dataset) -> Iterator[dict]:
         yield from _coco_datasets(dataset.get('dataset', dataset.get('datasets')))
         return
     kind = _kind(dataset)
-    # A file of another storage is left to the library that reads it.
-    if kind is not None and issubclass(kind, CocoDataset) and '://' not in _path(dataset, dataset['ann_file']):
+    # Formats that a subclass reads in its own way (LVIS, panoptic) and files of another storage are left to those
+    # who read them.
+    if kind is not None and all(getattr(kind, name, None) is getattr(CocoDataset, name)
+                                for name in ('load_data_list', 'parse_data_info')) \
+            and '://' not in _path(dataset, dataset.get('ann_file', '')):
         yield dataset
 
 
@@ -71,9 +76,11 @@ def _path(dataset: dict, path: str) -> str:
 
 
 def _classes(dataset: dict) -> List[str]:
-    """The classes of a dataset's config, those of its type where it names none."""
-    classes = (dataset.get('metainfo') or {}).get('classes') or _kind(dataset).METAINFO.get('classes', ())
-    return [classes] if isinstance(classes, str) else list(classes)
+    """The classes of a dataset's config, from the file it names, or those of its type where it names none."""
+    classes = _kind(dataset)._load_metainfo(dataset.get('metainfo')).get('classes', ())
+    if isinstance(classes, str):
+        raise UserError(f'metainfo.classes must be a tuple of names, as ({classes!r}, ); got {classes!r}')
+    return list(classes)
 
 
 def check_dataset(dataset: dict) -> None:
@@ -86,7 +93,7 @@ def check_dataset(dataset: dict) -> None:
     Raises:
         UserError: What is wrong, in which file, and what to do.
     """
-    ann_file = _path(dataset, dataset['ann_file'])
+    ann_file = _path(dataset, dataset.get('ann_file', ''))
     folder = _path(dataset, (dataset.get('data_prefix') or {}).get('img', ''))
     layout = f'expected the annotations at {ann_file} and the images in {folder}'
     hint = 'lay the data out so or change data_root in the config; `make demo` trains with nothing to download'
@@ -107,6 +114,13 @@ def check_dataset(dataset: dict) -> None:
     _check_images(coco['images'], folder, ann_file)
 
 
+# What the fields hold that mmdet computes with or looks up.
+NAME = (str, 'a text')
+ID = ((int, str), 'a number')
+SIZE = ((int, float), 'a number')
+TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
+
+
 def check_annotations(coco: dict) -> None:
     """Check that a COCO dict has what MMDetection reads of it.
 
@@ -125,9 +139,12 @@ def check_annotations(coco: dict) -> None:
         if not isinstance(entries, list):
             raise UserError(f'malformed: expected a list "{part}", as COCO\'s format has it')
         for i, entry in enumerate(entries):
-            lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+            lacking = [key for key in keys if not isinstance(entry, dict) or entry.get(key) is None]
             if lacking:
                 raise UserError(f'malformed: {part}[{i}] lacks {", ".join(lacking)}')
+            for key, (kinds, expected) in TYPES.items():
+                if key in entry and not isinstance(entry[key], kinds):
+                    raise UserError(f'malformed: {part}[{i}] has the {key} {entry[key]!r}; expected {expected}')
         ids[part] = {entry['id'] for entry in entries}
         if len(ids[part]) < len(entries):
             raise UserError(f'malformed: {len(entries) - len(ids[part])} of the ids in "{part}" occur twice')
@@ -184,7 +201,11 @@ def _check_images(images: List[dict], folder: str, ann_file: str) -> None:
     for path, wanted in by_folder.items():
         there = {entry.name: entry for entry in os.scandir(path)} if os.path.isdir(path) else {}
         missing += [os.path.join(path, name) for name in wanted - set(there)]
-        empty += [os.path.join(path, name) for name in wanted & set(there) if there[name].stat().st_size == 0]
+        for name in wanted & set(there):
+            if not there[name].is_file():
+                missing.append(os.path.join(path, name))
+            elif there[name].stat().st_size == 0:
+                empty.append(os.path.join(path, name))
     for what, paths in (('are missing', missing), ('are empty files', empty)):
         if paths:
             raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, as {min(paths)}')

@@ -6,8 +6,9 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
+import cv2
 from mmcv.image import imread
 
 from ..errors import UserError
@@ -66,9 +67,10 @@ def voc_to_coco(root: str, out: str, split: Optional[str] = None,
         classes = _all_classes(folder)
     report = Report()
     images, objects = [], []
+    pictures = {path.stem: path for path in sorted((folder / 'JPEGImages').iterdir())}
     for name in _names(folder, split):
         try:
-            file_name, height, width = _read_picture(folder, name)
+            file_name, height, width = _read_picture(pictures, name)
             found = _read_objects(folder / 'Annotations' / f'{name}.xml')
         except UserError as error:
             report.dropped.append(f'{name}: {error}')
@@ -122,15 +124,17 @@ def _all_classes(folder: Path) -> List[str]:
     return sorted(classes)
 
 
-def _read_picture(folder: Path, name: str) -> tuple:
+def _read_picture(pictures: Dict[str, Path], name: str) -> tuple:
     """The file name, height and width of a picture, from the picture itself: VOC's XML may be wrong."""
-    found = sorted((folder / 'JPEGImages').glob(f'{name}.*'))
-    if not found:
+    if name not in pictures:
         raise UserError(f'no picture {name}.* in JPEGImages')
-    image = imread(str(found[0]), flag='unchanged')
+    try:
+        image = imread(str(pictures[name]))  # as training reads it: turned as its EXIF data says
+    except cv2.error:  # of an empty file
+        image = None
     if image is None:
-        raise UserError(f'{found[0].name} is not a readable picture')
-    return found[0].name, *image.shape[:2]
+        raise UserError(f'{pictures[name].name} is not a readable picture')
+    return (pictures[name].name, *image.shape[:2])
 
 
 def _read_objects(path: Path) -> List[tuple]:

@@ -35,10 +35,10 @@ class CocoTableHook(Hook):
     """Logs the COCO table of the last evaluation when the run ends, and the checkpoints of a training."""
 
     def __init__(self):
-        self.metrics: Dict[str, float] = {}
+        self.metrics: Optional[Dict[str, float]] = None
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
-        self.metrics = metrics or {}
+        self.metrics = metrics
 
     after_test_epoch = after_val_epoch
 
@@ -50,6 +50,7 @@ class CocoTableHook(Hook):
         runner.logger.info('\n'.join(['training is done', *lines]))
 
     def after_run(self, runner: Runner) -> None:
-        table = coco_table(self.metrics)
-        if table:
-            runner.logger.info(f'COCO evaluation\n{table}')
+        if self.metrics == {}:  # mmdet's CocoMetric of no detections at all
+            runner.logger.info('COCO evaluation: there is not one detection, so every AP is 0')
+        elif self.metrics and coco_table(self.metrics):
+            runner.logger.info(f'COCO evaluation\n{coco_table(self.metrics)}')

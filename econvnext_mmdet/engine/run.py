@@ -1,19 +1,21 @@
 """Training and testing a config: what tools/train.py and tools/test.py call."""
 import os
-import re
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Iterator, Optional
 
 import torch
+from mmcv.ops import get_compiling_cuda_version
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
-from ..checkpoint import read_state_dict
+from ..checkpoint import check_fits, read_state_dict
 from ..datasets.checks import check_datasets
 from ..errors import UserError
 from ..evaluation.coco_results import DumpCocoResults
@@ -72,7 +74,8 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
     if amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if str(cfg.optim_wrapper.type).startswith('Amp') and not torch.cuda.is_available():
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if 'Amp' in getattr(wrapper, '__name__', wrapper) and not torch.cuda.is_available():
         raise UserError('--amp needs a GPU, and PyTorch sees none here; train without it')
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
@@ -86,7 +89,7 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
             read_state_dict(cfg.load_from)
     if pretrained is not None:
         _start_from(cfg, pretrained)
-    with _errors_of_the_user():
+    with errors_of_the_user():
         _check(cfg, ['train', 'val'] if cfg.get('val_cfg') else ['train'])
         runner = _build_runner(cfg)
         runner.train()
@@ -116,24 +119,35 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
     """
     if out is not None and Path(out).suffix not in ('.pkl', '.pickle', '.json'):
         raise UserError(f'--out writes .pkl (as mmdet) or .json (COCO results); got {out}')
-    read_state_dict(checkpoint)
+    state = read_state_dict(checkpoint)
     cfg.load_from = checkpoint
     if show or show_dir:
+        if 'visualization' not in cfg.get('default_hooks', {}):
+            raise UserError('--show and --show-dir need default_hooks.visualization in the config, as in '
+                            'mmdet::_base_/default_runtime.py')
         options = ConfigDict(show=show, show_dir=show_dir and os.path.abspath(show_dir), wait_time=wait_time)
         cfg = trigger_visualization_hook(cfg, options)
     if tta:
         _augment(cfg)
-    with _errors_of_the_user():
+    with errors_of_the_user():
         _check(cfg, ['test'])
         runner = _build_runner(cfg)
+        # mmengine loads what matches and warns about the rest, which ends in a silent mAP of 0.
+        check_fits(runner.model.module if is_model_wrapper(runner.model) else runner.model, state, checkpoint)
         if out is not None:
-            Path(out).parent.mkdir(parents=True, exist_ok=True)
-            if Path(out).suffix == '.json':
-                dump = DumpCocoResults(out, runner.build_dataloader(runner._test_dataloader).dataset.cat_ids)
-            else:
-                dump = DumpDetResults(out)
-            runner.test_evaluator.metrics.append(dump)
+            runner.test_evaluator.metrics.append(_dump(out, runner.test_dataloader.dataset))
         return runner.test()
+
+
+def _dump(out: str, dataset: Dataset) -> DumpDetResults:
+    """The metric that writes detections to a file of the format that its name ends in."""
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    if Path(out).suffix != '.json':
+        return DumpDetResults(out)
+    if not hasattr(dataset, 'cat_ids'):
+        raise UserError(f'--out {out} writes COCO results, and the test set is a {type(dataset).__name__} without '
+                        "COCO's category ids; write a .pkl")
+    return DumpCocoResults(out, dataset.cat_ids)
 
 
 def _start_from(cfg: Config, pretrained: str) -> None:
@@ -146,10 +160,13 @@ def _start_from(cfg: Config, pretrained: str) -> None:
 
 
 def _check(cfg: Config, splits: list) -> None:
-    """Check launcher and data; of several processes the first checks the data for all."""
+    """Check launcher, operators and data; of several processes the first checks the data for all."""
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         raise UserError(f'--launcher {cfg.launcher} gives each process a GPU, and PyTorch sees none here; leave it '
                         'out to run on the CPU')
+    if torch.cuda.is_available() and get_compiling_cuda_version() == 'not available':
+        raise UserError('PyTorch sees a GPU, but mmcv was built with operators for the CPU only: set '
+                        'CUDA_VISIBLE_DEVICES= to use the CPU, or build mmcv with nvcc')
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
         check_datasets(cfg, splits)
 
@@ -168,6 +185,8 @@ def _augment(cfg: Config) -> None:
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
+    if 'pipeline' not in dataset:
+        raise UserError(f'--tta changes the pipeline of the test set, and a {dataset.type} has none of its own')
     if 'tta_pipeline' not in cfg:
         *load, pack = deepcopy(dataset.pipeline)
         keys = (*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
@@ -179,7 +198,7 @@ def _augment(cfg: Config) -> None:
 
 
 @contextmanager
-def _errors_of_the_user() -> Iterator[None]:
+def errors_of_the_user() -> Iterator[None]:
     """Give the errors that the libraries raise on a user's mistake a sentence of their own."""
     try:
         yield
@@ -187,10 +206,10 @@ def _errors_of_the_user() -> Iterator[None]:
         raise
     except Exception as error:
         text = str(error)
-        # The loader of images names the file; a worker process wraps that in its own traceback.
-        image = re.search(r'failed to load image: (.+)', text)
-        if image:
-            raise UserError(f'{image[1].strip()} is not a readable image: its content is damaged or of an unknown '
+        # The loader of images names the file; a worker process wraps that in its traceback, at whose end it stands.
+        _, found, image = text.rpartition('failed to load image: ')
+        if found:
+            raise UserError(f'{image.strip()} is not a readable image: its content is damaged or of an unknown '
                             'format. Replace it, or take it out of the annotation file.') from error
         if isinstance(error, KeyError) and 'is not in the' in text:
             raise UserError(f'the config names what no registry has: {error.args[0]}') from error

@@ -1,7 +1,7 @@
 """E-ConvNeXt (arXiv 2508.20955): ConvNeXt blocks in cross-stage partial stages with channel attention."""
 import math
-from contextlib import contextmanager, nullcontext
-from typing import Iterator, Optional, Sequence, Tuple, Union
+from contextlib import nullcontext
+from typing import Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -124,27 +124,30 @@ class CSPStage(nn.Module):
         for block in self.blocks:
             if self.with_cp and torch.is_grad_enabled():
                 out = checkpoint(block, out, use_reentrant=False,
-                                 context_fn=lambda block=block: (nullcontext(), keep_running_stats(block)))
+                                 context_fn=lambda block=block: (nullcontext(), RunningStatsKept(block)))
             else:
                 out = block(out)
         return self.conv3(self.attn(torch.cat((passed, out), dim=1)))
 
 
-@contextmanager
-def keep_running_stats(module: nn.Module) -> Iterator[None]:
-    """Within it, training BatchNorms normalise as always and leave their running statistics alone.
+class RunningStatsKept:
+    """A context in which training BatchNorms normalise as always and leave their running statistics alone.
 
-    Activation checkpointing runs a block's forward pass a second time, which would count its batch twice.
+    Activation checkpointing runs a block's forward pass a second time, which would count its batch twice. The
+    context can be entered again, as a second backward pass through the same graph does.
     """
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
-    saved = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        # track_running_stats=False would save fewer tensors than the first pass did, which checkpointing refuses.
-        norm.momentum, norm.num_batches_tracked = 0., None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, saved):
+
+    def __init__(self, module: nn.Module):
+        self.norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+    def __enter__(self) -> None:
+        self.saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self.norms if norm.training]
+        for norm, _, _ in self.saved:
+            # track_running_stats=False would save fewer tensors than the first pass did, which torch refuses.
+            norm.momentum, norm.num_batches_tracked = 0., None
+
+    def __exit__(self, *_) -> None:
+        for norm, momentum, count in self.saved:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
@@ -163,7 +166,8 @@ class EConvNeXt(BaseModule):
         in_channels (int): Channels of the image. Defaults to 3.
         deepen_factor (float): Scales the numbers of blocks, truncated, at least 1. Defaults to 1.0.
         widen_factor (float): Scales the widths, truncated. Defaults to 1.0.
-        out_indices (Sequence[int]): The stages, 0 to 3, whose outputs are returned. Defaults to (0, 1, 2, 3).
+        out_indices (Sequence[int]): The stages, 0 to 3, whose outputs are returned; those after the last of
+            them are not built. Defaults to (0, 1, 2, 3).
         norm_output (bool): Pass each output through a norm of its own. Defaults to True.
         drop_path_rate (float): Stochastic depth: the rate of the last block; it rises linearly from 0 over
             all blocks. Defaults to 0.0.
@@ -242,7 +246,8 @@ class EConvNeXt(BaseModule):
         self.stages = nn.ModuleList(
             CSPStage(dims[i], mid_dims[i], dims[i + 1], rates[i].tolist(),
                      stride=1 if stem == 'patchify' and i == 0 else 2, with_cp=with_cp, **layer)
-            for i in range(4))
+            # A stage that no output needs would get no gradient, which distributed training refuses.
+            for i in range(max(self.out_indices) + 1))
         for i in self.out_indices if norm_output else ():
             self.add_module(f'norm{i}', build_norm(norm_cfg, dims[i + 1]))
         self._freeze()
@@ -283,8 +288,6 @@ class EConvNeXt(BaseModule):
             if i in self.out_indices:
                 norm: Optional[nn.Module] = getattr(self, f'norm{i}', None)
                 outs[i] = x if norm is None else norm(x)
-            if i == max(self.out_indices):
-                break
         return tuple(outs[i] for i in self.out_indices)
 
     def _frozen_modules(self) -> list:

@@ -88,6 +88,20 @@ def test_a_subset_of_the_classes_is_allowed():
         check_classes(('d', 'b'), ('a', 'b', 'c', 'd'))
 
 
+def test_classes_in_a_file_and_a_forgotten_comma(cfg, tmp_path):
+    (tmp_path / 'classes.txt').write_text('circle\nsquare\ntriangle\nstar\n')
+    cfg.train_dataloader.dataset.metainfo = dict(classes=str(tmp_path / 'classes.txt'))
+    check_datasets(cfg, ['train'])
+    cfg.train_dataloader.dataset.metainfo = dict(classes=('circle'))
+    with pytest.raises(UserError, match='must be a tuple of names'):
+        check_datasets(cfg, ['train'])
+
+
+def test_formats_that_are_not_plain_coco_are_left_alone(cfg):
+    cfg.train_dataloader.dataset.update(type='LVISV1Dataset', ann_file='annotations/none.json')
+    check_datasets(cfg, ['train'])
+
+
 def test_number_of_classes_of_the_heads(cfg):
     cfg.model.bbox_head.num_classes = 80
     with pytest.raises(UserError, match='RetinaHead has num_classes=80, but the dataset has 4 classes'):
@@ -121,6 +135,9 @@ def test_truncated_json(cfg):
     (lambda c: c['annotations'][0].update(bbox=[1, 2, 3, float('nan')]), 'annotation 1 has the bbox'),
     (lambda c: c['annotations'][0].update(category_id=9), 'annotation 1 has the category_id 9'),
     (lambda c: c['annotations'][0].update(image_id='x'), "annotation 1 has the image_id 'x'"),
+    (lambda c: c['annotations'][0].update(id=[1]), r'annotations\[0\] has the id \[1\]; expected a number'),
+    (lambda c: c['images'][0].update(width='64'), r"images\[0\] has the width '64'; expected a number"),
+    (lambda c: c['images'][0].update(file_name=None), r'images\[0\] lacks file_name'),
 ])
 def test_malformed_annotations(cfg, change, says):
     edit(cfg, change)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
+from PIL import Image
 
 from econvnext_mmdet.datasets.voc import voc_to_coco
 from econvnext_mmdet.errors import UserError
@@ -78,6 +79,23 @@ def test_what_is_dropped_is_named_with_its_reason(voc):
                  'badxml: badxml.xml is not well-formed XML', 'badbox: object 1 of badbox.xml lacks',
                  'noxml: no annotation file', 'dropped 7'):
         assert says in text
+
+
+def test_pictures_are_found_by_their_whole_name(voc):
+    for name in ('a', 'a.1', 'b[1]'):
+        voc.add(name, ('cat', (1, 1, 9, 9)))
+    assert [image['file_name'] for image in voc.convert()[1]['images']] == ['a.jpg', 'a.1.jpg', 'b[1].jpg']
+
+
+def test_size_is_that_of_the_turned_picture(voc):
+    """A photograph that its EXIF data turns is turned in training too."""
+    voc.add('a', ('cat', (1, 1, 30, 40)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation: a quarter turn
+    Image.new('RGB', (40, 30)).save(voc.path / 'JPEGImages' / 'a.jpg', exif=exif)
+    coco = voc.convert()[1]
+    assert (coco['images'][0]['width'], coco['images'][0]['height']) == (30, 40)
+    assert coco['annotations'][0]['bbox'] == [0, 0, 30, 40]
 
 
 def test_splits_have_the_same_classes(voc):

@@ -138,6 +138,7 @@ def test_out_channels_and_strides(small, out_indices, norm_output):
     assert tuple(out.shape[1] for out in outs) == model.out_channels
     for i, out in zip(out_indices, outs):
         assert out.shape[2:] == (64 // (4 << i), 96 // (4 << i))
+    assert len(model.stages) == max(out_indices) + 1
     norms = {name for name, _ in model.named_children() if name.startswith('norm')}
     assert norms == ({f'norm{i}' for i in out_indices} if norm_output else set())
 
@@ -214,6 +215,18 @@ def test_norm_eval_keeps_statistics_and_trains_affine(small):
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_checkpointing_allows_a_second_backward_pass(small):
+    model = small(with_cp=True).train()
+    loss = sum(out.square().mean() for out in model(torch.rand(2, 3, 32, 32)))
+    statistics = copy.deepcopy(model.state_dict())
+    loss.backward(retain_graph=True)
+    first = [p.grad.clone() for p in model.parameters()]
+    loss.backward()
+    for grad, p in zip(first, model.parameters()):
+        torch.testing.assert_close(p.grad, 2 * grad)
+    assert all(torch.equal(value, statistics[key]) for key, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize('kwargs', [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2)])
 def test_checkpointing_changes_nothing(small, kwargs):
     """The same outputs, gradients and BN statistics after a step, although blocks run twice."""
@@ -243,12 +256,12 @@ def test_checkpointing_changes_nothing(small, kwargs):
 
 
 def test_checkpointing_recomputes(small):
-    """Each block's forward runs a second time in the backward pass."""
+    """Each block's forward pass begins a second time in the backward pass; it ends when all it saved is back."""
     model = small(with_cp=True).train()
     calls = []
     for stage in model.stages:
         for block in stage.blocks:
-            block.register_forward_hook(lambda *_: calls.append(1))
+            block.register_forward_pre_hook(lambda *_: calls.append(1))
     outs = model(torch.rand(2, 3, 32, 32))
     first = len(calls)
     sum(out.square().mean() for out in outs).backward()
@@ -282,6 +295,7 @@ def test_sync_bn_and_frozen_norm_through_norm_cfg(small):
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms and all(type(m) is nn.SyncBatchNorm and m.eps == 1e-3 for m in norms)
     assert not any(p.requires_grad for m in norms for p in m.parameters())
+    assert model(torch.rand(2, 3, 64, 64))[0].shape == (2, 24, 16, 16)  # in one process it is a BN
     group_norm = small(norm_cfg=dict(type='GN', num_groups=1))
     assert group_norm(torch.rand(1, 3, 32, 32))[0].shape == (1, 24, 8, 8)
 

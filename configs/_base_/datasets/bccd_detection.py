@@ -6,13 +6,13 @@ metainfo = dict(classes=('Platelets', 'RBC', 'WBC'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(320, 240), keep_ratio=True),
+    dict(type='Resize', scale=(320, 240), keep_ratio=True, interpolation='area'),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackDetInputs')
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(320, 240), keep_ratio=True),
+    dict(type='Resize', scale=(320, 240), keep_ratio=True, interpolation='area'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

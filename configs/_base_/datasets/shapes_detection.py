@@ -5,13 +5,13 @@ metainfo = dict(classes=('circle', 'square', 'triangle', 'star'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True, interpolation='area'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs')
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True, interpolation='area'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
