@@ -51,6 +51,7 @@ def options(shapes, work_dir):
         'work_dir': str(work_dir), 'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1,
         'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34,
         'model.neck.in_channels': [48, 96, 192], 'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1,
+        'model.test_cfg.score_thr': 0.,  # after so short a training all scores are low
     }
     for split in ('train', 'val', 'test'):
         changes[f'{split}_dataloader.num_workers'] = 0

@@ -32,6 +32,7 @@ from mmengine.registry import MODELS
 import econvnext_mmdet
 model = MODELS.build(dict(type='EConvNeXt', arch='mini', widen_factor=0.25))
 model.init_weights()
+model.eval()
 print([out.shape[1] for out in model(torch.rand(1, 3, 32, 32))])
 print(sorted(name for name in sys.modules if name in ('mmcv', 'mmdet', 'mmpretrain')))
 '''

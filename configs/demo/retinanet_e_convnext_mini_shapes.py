@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/schedules/adamw_1x.py', '../_base_/runtime.py'
 ]
 model = dict(bbox_head=dict(num_classes=4))
-max_epochs = 8
+max_epochs = 9
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),

@@ -11,7 +11,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -133,7 +133,10 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
         _check(cfg, ['test'])
         runner = _build_runner(cfg)
         # mmengine loads what matches and warns about the rest, which ends in a silent mAP of 0.
-        check_fits(runner.model.module if is_model_wrapper(runner.model) else runner.model, state, checkpoint)
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        check_fits(model, state, checkpoint)
         if out is not None:
             runner.test_evaluator.metrics.append(_dump(out, runner.test_dataloader.dataset))
         return runner.test()
