@@ -28,7 +28,7 @@ version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 command -v "${CXX:-c++}" >/dev/null ||
     die "no C++ compiler, which compiling mmcv needs (Debian: apt-get install g++)."
 
-pin() { sed -n "s/^$1==//p" requirements/*.txt; }
+pin() { sed -n "s/^$1==//p" requirements/stack.txt; }
 say() { echo "[setup $(date +%H:%M:%S)] $*"; }
 
 [ -x "$VENV/bin/python" ] || { say "creating $VENV with Python $version"; "$PYTHON" -m venv "$VENV"; }
