@@ -222,8 +222,10 @@ def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):
 
 def test_interrupt_ends_with_status_130(shapes, tmp_path):
     changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1000}
+    # In a background job, as of nohup, SIGINT is ignored and a child would inherit that.
     process = subprocess.Popen([sys.executable, 'tools/train.py', DEMO, *as_options(changes)], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stdout:
         if 'Epoch(train)' in line:
             process.send_signal(signal.SIGINT)
