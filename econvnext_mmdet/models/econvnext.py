@@ -185,8 +185,8 @@ class EConvNeXt(BaseModule):
             truncated normal with standard deviation 0.02, biases 0.
 
     Raises:
-        UserError: (a ValueError) An unknown arch, a factor that is not positive, an index out of range, or widths whose
-            transition (in + out) / 2 does not split in two.
+        UserError: (a ValueError) An unknown arch, a factor that is not positive, an index out of range, or widths
+            whose transition (in + out) / 2 does not split in two.
 
     Example:
         >>> import torch
@@ -224,7 +224,7 @@ class EConvNeXt(BaseModule):
             raise UserError(f'out_indices must name at least one of the stages 0, 1, 2, 3; got {out_indices!r}')
         if frozen_stages not in range(-1, 5):
             raise UserError('frozen_stages must be -1 (none), 0 (the stem) or 1 to 4 (the stem and so many '
-                             f'stages); got {frozen_stages!r}')
+                            f'stages); got {frozen_stages!r}')
         if not 0 <= drop_path_rate < 1:
             raise UserError(f'drop_path_rate must be in [0, 1); got {drop_path_rate!r}')
 
@@ -259,12 +259,12 @@ class EConvNeXt(BaseModule):
         if isinstance(arch, str):
             if arch not in cls.arch_settings:
                 raise UserError(f'arch must be one of {sorted(cls.arch_settings)} or a dict with dims, blocks '
-                                 f'and stem; got {arch!r}')
+                                f'and stem; got {arch!r}')
             arch = cls.arch_settings[arch]
         if set(arch) != {'dims', 'blocks', 'stem'} or len(arch['dims']) != 5 or len(arch['blocks']) != 4 \
                 or arch['stem'] not in ('patchify', 'stepped'):
             raise UserError("an arch dict must have dims (5 widths), blocks (4 numbers) and stem ('patchify' or "
-                             f"'stepped'), and nothing else; got {arch!r}")
+                            f"'stepped'), and nothing else; got {arch!r}")
         for name, factor in dict(deepen_factor=deepen_factor, widen_factor=widen_factor).items():
             if not factor > 0:
                 raise UserError(f'{name} must be positive; got {factor!r}')
