@@ -10,12 +10,12 @@ check_versions()
 import warnings  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 
-from .engine.hooks import ChannelsLastHook, CocoTableHook  # noqa: E402
+from .engine.hooks import CocoTableHook  # noqa: E402
 from .engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .models import EConvNeXt  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['ChannelsLastHook', 'CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', '__version__']
+__all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', '__version__']
 
 if find_spec('mmpretrain') is not None:
     try:

@@ -1,7 +1,6 @@
-"""Hooks: the memory layout of a run, and at its end the COCO table and where the checkpoint lies."""
+"""The end of a run: the COCO table and where the checkpoint lies."""
 from typing import Dict, Optional
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -55,15 +54,3 @@ class CocoTableHook(Hook):
             runner.logger.info('COCO evaluation: there is not one detection, so every AP is 0')
         elif self.metrics and coco_table(self.metrics):
             runner.logger.info(f'COCO evaluation\n{coco_table(self.metrics)}')
-
-
-@HOOKS.register_module()
-class ChannelsLastHook(Hook):
-    """Keeps a model's convolutions in channels-last memory format, for training and testing.
-
-    The layout alone changes: shapes, names and, to rounding, results stay. On a CPU it spares the depthwise
-    convolutions a reordering of every input.
-    """
-
-    def before_run(self, runner: Runner) -> None:
-        runner.model.to(memory_format=torch.channels_last)

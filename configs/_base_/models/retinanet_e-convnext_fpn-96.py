@@ -9,5 +9,3 @@ model = dict(
         in_channels=96, feat_channels=96, stacked_convs=2, norm_cfg=norm_cfg,
         anchor_generator=dict(octave_base_scale=2, strides=[8, 16, 32, 64]),
         reg_decoded_bbox=True, loss_bbox=dict(_delete_=True, type='GIoULoss', loss_weight=2.0)))
-# The layout in which a CPU trains it quickest.
-custom_hooks = [dict(type='ChannelsLastHook')]

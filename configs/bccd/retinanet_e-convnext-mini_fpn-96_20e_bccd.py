@@ -4,8 +4,8 @@ _base_ = [
     '../_base_/schedules/adamw_1x.py', '../_base_/runtime.py'
 ]
 model = dict(bbox_head=dict(num_classes=3))
-max_epochs = 26
-train_cfg = dict(max_epochs=max_epochs, val_interval=13)
+max_epochs = 20
+train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)
