@@ -9,11 +9,21 @@ from mmengine.config import DictAction
 from .errors import UserError
 
 
+class KeyValueAction(DictAction):
+    """mmengine's action for KEY=VALUE, which says what it expected where there is no '='."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} expects KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing have in common, as MMDetection's tools have them."""
     parser.add_argument('--work-dir',
                         help='folder for logs and checkpoints (default: work_dirs/ and the config\'s name)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE',
                         help='change settings of the config, as train_dataloader.batch_size=4; lists as key="[a,b]"')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
                         help='who started this process for distributed work (default: none, a single process)')

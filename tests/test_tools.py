@@ -363,3 +363,9 @@ def test_launchers_start_the_tools(tmp_path, script, args, expected):
     done = subprocess.run(['bash', f'tools/{script}', *args], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == expected
     assert subprocess.run(['bash', f'tools/{script}', 'c.py'], cwd=ROOT, capture_output=True).returncode == 2
+
+
+def test_an_option_without_a_value_is_a_usage_error():
+    status, _, err = tool('tools/train.py', DEMO, '--cfg-options', 'train_dataloader.batch_size')
+    assert status == 2 and 'Traceback' not in err
+    assert 'KEY=VALUE' in err and "'train_dataloader.batch_size'" in err
