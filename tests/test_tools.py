@@ -232,7 +232,7 @@ def test_interrupt_ends_with_status_130(shapes, tmp_path):
             break
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and 'Traceback' not in err
-    assert err.rstrip().endswith('--resume goes on from the last checkpoint')
+    assert err.rstrip().endswith('--resume goes on from the last checkpoint, if one was written')
 
 
 def test_flops_of_a_detector(cfg):

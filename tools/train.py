@@ -28,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main, when_interrupted='--resume goes on from the last checkpoint, or starts over where none was written yet')
+    cli.run(main, when_interrupted='--resume goes on from the last checkpoint, if one was written')
