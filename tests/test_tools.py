@@ -214,6 +214,9 @@ def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):
         run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))
     with pytest.raises(UserError, match='--cfg-options does not fit'):
         run.load_config(DEMO, {'model.bbox_head.anchor_generator.strides.9': 1})
+    with pytest.raises(UserError, match="no setting 'train_dataloder'; did you mean 'train_dataloader'"):
+        run.load_config(DEMO, {'train_dataloder.batch_size': 1})
+    assert run.load_config(DEMO, {'find_unused_parameters': True}).find_unused_parameters
     broken = tmp_path / 'broken.py'
     broken.write_text('model = dict(')
     with pytest.raises(UserError, match='cannot read the config'):

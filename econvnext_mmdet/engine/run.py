@@ -1,7 +1,9 @@
 """Training and testing a config: what tools/train.py and tools/test.py call."""
+import inspect
 import os
 from contextlib import contextmanager
 from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Iterator, Optional
 
@@ -45,6 +47,11 @@ def load_config(path: str, cfg_options: Optional[dict] = None, work_dir: Optiona
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program of the user's: anything may go wrong in it
         raise UserError(f'cannot read the config {path}: {type(error).__name__}: {error}') from error
+    # A new name at the top of a config is merged without a word, and one that is misspelt has no reader.
+    known = {*cfg, *inspect.signature(Runner).parameters, 'tta_model', 'tta_pipeline'}
+    for name in {key.partition('.')[0] for key in cfg_options or {}} - known:
+        for similar in get_close_matches(name, known, n=1, cutoff=0.8):
+            raise UserError(f"--cfg-options: {path} has no setting '{name}'; did you mean '{similar}'?")
     try:
         cfg.merge_from_dict(cfg_options or {})
     except (KeyError, TypeError, IndexError, AssertionError) as error:
@@ -159,6 +166,7 @@ def _start_from(cfg: Config, pretrained: str) -> None:
     if backbone.get('type') not in ('EConvNeXt', EConvNeXt):
         raise UserError(f'--pretrained starts an EConvNeXt backbone, and this config\'s is {backbone.get("type")}; '
                         'set its model.backbone.init_cfg instead')
+    read_state_dict(pretrained)  # an unreadable file is an error before the config is printed
     backbone.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
 
 
