@@ -1,5 +1,5 @@
 # The same from scratch with ResNet-18, to compare with.
-_base_ = 'retinanet_e-convnext-mini_fpn-96_20e_bccd.py'
+_base_ = 'retinanet_e-convnext-mini_fpn-96_16e_bccd.py'
 model = dict(
     backbone=dict(
         _delete_=True, type='ResNet', depth=18, out_indices=(1, 2, 3), norm_cfg=dict(type='BN'), norm_eval=False,
