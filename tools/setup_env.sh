@@ -43,13 +43,14 @@ if [ "${FORCE_CUDA:-0}" = 1 ]; then
     ops=cuda
 elif "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
     wanted=$("$python" -c 'import torch; print(torch.version.cuda.split(".")[0])')
-    found=$(nvcc --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    found=$({ nvcc --version 2>/dev/null || true; } | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
     if [ "$wanted" = "$found" ]; then
         ops=cuda
     else
         ops=cpu
         say "a GPU is visible, but no nvcc of CUDA $wanted (found: ${found:-none}): mmcv gets its CPU operators only," \
-            "and detectors train on the CPU; install that nvcc and run 'make setup' again for the GPU"
+            "and detectors train on the CPU with CUDA_VISIBLE_DEVICES= set. For the GPU install that nvcc, then" \
+            "'rm $VENV/.stack' and 'make setup'"
     fi
 else
     ops=cpu
@@ -83,7 +84,8 @@ if ! ls "$cache"/*.whl >/dev/null 2>&1; then
 fi
 
 say "installing mmcv from $cache and the rest of the stack"
-install "$cache"/*.whl
+# pip would keep another build of the same version, made for another torch or without CUDA.
+install --no-deps --force-reinstall "$cache"/*.whl
 install -r requirements/stack.txt -r requirements/dev.txt
 # Both opencv builds own the folder cv2; the one installed last is the one that is imported.
 install --no-deps --force-reinstall "opencv-python-headless==$(pin opencv-python-headless)"
