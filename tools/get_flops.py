@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Count parameters and multiply-adds: tools/get_flops.py configs/retinanet_e_convnext.py"""
 import argparse
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Make the synthetic shapes dataset: tools/make_shapes.py data/shapes"""
 import argparse
 

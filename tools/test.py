@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Evaluate a detector: tools/test.py configs/retinanet_e_convnext.py work_dirs/retinanet_e_convnext/epoch_12.pth"""
 import argparse
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a detector: tools/train.py configs/retinanet_e_convnext.py"""
 import argparse
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Convert Pascal VOC XML to COCO JSON: tools/dataset_converters/voc2coco.py data/BCCD"""
 import argparse
 from pathlib import Path
