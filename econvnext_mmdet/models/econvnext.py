@@ -138,13 +138,14 @@ class RunningStatsKept:
     """
 
     def __init__(self, module: nn.Module):
-        self.norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        self.norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
 
     def __enter__(self) -> None:
         self.saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self.norms if norm.training]
         for norm, _, _ in self.saved:
             # track_running_stats=False would save fewer tensors than the first pass did, which torch refuses.
-            norm.momentum, norm.num_batches_tracked = 0., None
+            # SyncBN wants a count, so it gets one of its own.
+            norm.momentum, norm.num_batches_tracked = 0., torch.zeros_like(norm.num_batches_tracked)
 
     def __exit__(self, *_) -> None:
         for norm, momentum, count in self.saved:
@@ -220,8 +221,9 @@ class EConvNeXt(BaseModule):
         dims, blocks, stem = self._scaled_arch(arch, deepen_factor, widen_factor)
         if isinstance(out_indices, int):
             out_indices = (out_indices, )
-        if not out_indices or any(i not in range(4) for i in out_indices):
-            raise UserError(f'out_indices must name at least one of the stages 0, 1, 2, 3; got {out_indices!r}')
+        if not out_indices or any(i not in range(4) for i in out_indices) or len({*out_indices}) < len(out_indices):
+            raise UserError('out_indices must name at least one of the stages 0, 1, 2, 3, and each once; got '
+                            f'{out_indices!r}')
         if frozen_stages not in range(-1, 5):
             raise UserError('frozen_stages must be -1 (none), 0 (the stem) or 1 to 4 (the stem and so many '
                             f'stages); got {frozen_stages!r}')
@@ -256,15 +258,16 @@ class EConvNeXt(BaseModule):
     def _scaled_arch(cls, arch: Union[str, dict], deepen_factor: float,
                      widen_factor: float) -> Tuple[list, list, str]:
         """Check the architecture and scale it: its 5 widths, its 4 numbers of blocks and its stem."""
-        if isinstance(arch, str):
-            if arch not in cls.arch_settings:
+        if not isinstance(arch, dict):
+            if not isinstance(arch, str) or arch not in cls.arch_settings:
                 raise UserError(f'arch must be one of {sorted(cls.arch_settings)} or a dict with dims, blocks '
                                 f'and stem; got {arch!r}')
             arch = cls.arch_settings[arch]
-        if set(arch) != {'dims', 'blocks', 'stem'} or len(arch['dims']) != 5 or len(arch['blocks']) != 4 \
-                or arch['stem'] not in ('patchify', 'stepped'):
-            raise UserError("an arch dict must have dims (5 widths), blocks (4 numbers) and stem ('patchify' or "
-                            f"'stepped'), and nothing else; got {arch!r}")
+        if set(arch) != {'dims', 'blocks', 'stem'} or arch['stem'] not in ('patchify', 'stepped') or not all(
+                isinstance(arch[key], (list, tuple)) and len(arch[key]) == length and min(arch[key]) >= 1
+                for key, length in (('dims', 5), ('blocks', 4))):
+            raise UserError("an arch dict must have dims (5 widths), blocks (4 numbers from 1 on) and stem "
+                            f"('patchify' or 'stepped'), and nothing else; got {arch!r}")
         for name, factor in dict(deepen_factor=deepen_factor, widen_factor=widen_factor).items():
             if not factor > 0:
                 raise UserError(f'{name} must be positive; got {factor!r}')

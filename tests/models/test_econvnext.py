@@ -154,7 +154,11 @@ def test_custom_arch_and_input_channels():
     (dict(arch=dict(dims=(8, 16), blocks=(1, 1, 1, 1), stem='patchify')), 'dims \\(5 widths\\)'),
     (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 1, 1), stem='conv')), "'patchify' or 'stepped'"),
     (dict(arch=dict(dims=(8, 16, 24, 32, 42), blocks=(1, 1, 1, 1), stem='stepped')), 'does not split in two'),
+    (dict(arch=dict(dims=64, blocks=(1, 1, 1, 1), stem='stepped')), 'dims \\(5 widths\\)'),
+    (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(0, 1, 1, 1), stem='stepped')), 'blocks \\(4 numbers'),
+    (dict(arch=None), "one of \\['mini', 'small', 'tiny'\\] or a dict"),
     (dict(widen_factor=0.3), 'multiple of 4'),
+    (dict(out_indices=(1, 1)), 'each once'),
     (dict(out_indices=(0, 4)), 'stages 0, 1, 2, 3'),
     (dict(out_indices=(-1, )), 'stages 0, 1, 2, 3'),
     (dict(out_indices=()), 'at least one'),
@@ -227,7 +231,8 @@ def test_checkpointing_allows_a_second_backward_pass(small):
     assert all(torch.equal(value, statistics[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize('kwargs', [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2)])
+@pytest.mark.parametrize('kwargs', [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2),
+                                    dict(norm_cfg=dict(type='SyncBN'))])
 def test_checkpointing_changes_nothing(small, kwargs):
     """The same outputs, gradients and BN statistics after a step, although blocks run twice."""
     torch.manual_seed(0)
