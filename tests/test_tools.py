@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer, inference_detector, init_detector
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from econvnext_mmdet.complexity import count_detector
@@ -307,9 +307,23 @@ def test_augmentation_is_the_configs_or_flips(shapes, own):
     pipeline = cfg.test_dataloader.dataset.pipeline
     assert pipeline[-1].type == 'TestTimeAug'
     if not own:
-        assert pipeline[:-1] == before[:-1]
-        flips, (pack, ) = pipeline[-1].transforms
+        assert pipeline[:-1] == [step for step in before[:-1] if step.type != 'LoadAnnotations']
+        flips, _, (pack, ) = pipeline[-1].transforms
         assert [flip.prob for flip in flips] == [1., 0.] and 'flip' in pack.meta_keys
+        # The ground truth is drawn and compared in the original image's coordinates.
+        results = DATASETS.build(cfg.test_dataloader.dataset)[0]
+        truth = json.load(open(cfg.test_evaluator.ann_file))['annotations']
+        x, y, width, height = next(ann['bbox'] for ann in truth if ann['image_id'] == results['data_samples'][0].img_id)
+        for sample in results['data_samples']:
+            assert sample.gt_instances.bboxes.tensor[0].tolist() == pytest.approx([x, y, x + width, y + height])
+
+
+def test_data_are_checked_in_each_job_of_its_own(shapes, tmp_path, monkeypatch):
+    """Under Slurm, tasks that are no processes of one training have ranks too."""
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    cfg = run.load_config(DEMO, {**options(shapes, tmp_path), 'train_dataloader.dataset.ann_file': 'none.json'})
+    with pytest.raises(UserError, match='no annotation file'):
+        run.train(cfg)
 
 
 def test_table_of_masks_and_of_nothing():

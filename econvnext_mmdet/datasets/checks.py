@@ -32,17 +32,20 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """
     seen = []
     for split in splits:
+        evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
+        evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+        evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
         dataloader = cfg.get(f'{split}_dataloader')
         files = []
         for dataset in _coco_datasets(dataloader['dataset'] if dataloader else None):
-            if dataset not in seen:
-                check_dataset(dataset)
-                seen.append(dataset)
+            if (dataset, evaluated) not in seen:
+                check_dataset(dataset, evaluated)
+                seen.append((dataset, evaluated))
             # With a language model num_classes is a number of tokens.
             if 'language_model' not in cfg.model:
                 _check_num_classes(cfg.model, _classes(dataset))
             files.append(_path(dataset, dataset['ann_file']))
-        _check_evaluator(cfg, split, files)
+        _check_evaluators(evaluators, split, files)
 
 
 def _coco_datasets(dataset) -> Iterator[dict]:
@@ -61,7 +64,8 @@ def _coco_datasets(dataset) -> Iterator[dict]:
     # who read them.
     if kind is not None and all(getattr(kind, name, None) is getattr(CocoDataset, name)
                                 for name in ('load_data_list', 'parse_data_info')) \
-            and '://' not in _path(dataset, dataset.get('ann_file', '')):
+            and '://' not in _path(dataset, dataset.get('ann_file', '')) \
+            and (dataset.get('backend_args') or {}).get('backend', 'local') == 'local':
         yield dataset
 
 
@@ -83,12 +87,13 @@ def _classes(dataset: dict) -> List[str]:
     return list(classes)
 
 
-def check_dataset(dataset: dict) -> None:
+def check_dataset(dataset: dict, evaluated: bool = False) -> None:
     """Check one COCO dataset: its files, its annotations and its classes.
 
     Args:
         dataset (dict): The dataset's config, with ``ann_file``, and as there are ``data_root``,
             ``data_prefix`` and ``metainfo``.
+        evaluated (bool): COCO's evaluation will read the file. Defaults to False.
 
     Raises:
         UserError: What is wrong, in which file, and what to do.
@@ -107,7 +112,7 @@ def check_dataset(dataset: dict) -> None:
     except (ValueError, OSError) as error:
         raise UserError(f'{ann_file} is not readable as JSON: {error}') from None
     try:
-        check_annotations(coco)
+        check_annotations(coco, evaluated)
         check_classes(_classes(dataset), [category['name'] for category in coco['categories']])
     except UserError as error:
         raise UserError(f'{ann_file}: {error}') from None
@@ -121,18 +126,20 @@ SIZE = ((int, float), 'a number')
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
 
 
-def check_annotations(coco: dict) -> None:
+def check_annotations(coco: dict, evaluated: bool = False) -> None:
     """Check that a COCO dict has what MMDetection reads of it.
 
     Args:
         coco (dict): The content of an annotation file.
+        evaluated (bool): COCO's evaluation will read it, which needs ``iscrowd`` and training does not. Defaults
+            to False.
 
     Raises:
         UserError: The first entry that lacks something, refers to nothing or is no number, and which.
     """
     fields = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'))
     # A test set without labels has no annotations at all.
-    fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area')
+    fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * evaluated)
     ids = {}
     for part, keys in fields.items():
         entries = coco.get(part, [] if part == 'annotations' else None) if isinstance(coco, dict) else None
@@ -212,24 +219,25 @@ def _check_images(images: List[dict], folder: str, ann_file: str) -> None:
 
 
 def _check_num_classes(part, classes: List[str]) -> None:
-    """Check the number of classes of every ``bbox_head`` in a model's config."""
+    """Check the number of classes of every ``bbox_head`` and ``mask_head`` in a model's config."""
     if isinstance(part, (list, tuple)):
         for item in part:
             _check_num_classes(item, classes)
     elif isinstance(part, dict):
-        heads = part.get('bbox_head')
-        for head in heads if isinstance(heads, (list, tuple)) else [heads]:
-            if isinstance(head, dict) and head.get('num_classes', len(classes)) != len(classes):
-                raise UserError(f'the bbox_head {head.get("type")} has num_classes={head["num_classes"]}, but the '
-                                f'dataset has {len(classes)} classes {tuple(classes)}; set them equal in the config')
+        for name in ('bbox_head', 'mask_head'):
+            heads = part.get(name)
+            for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+                if isinstance(head, dict) and head.get('num_classes', len(classes)) != len(classes):
+                    raise UserError(f'the {name} {head.get("type")} has num_classes={head["num_classes"]}, but the '
+                                    f'dataset has {len(classes)} classes {tuple(classes)}; set them equal in the '
+                                    'config')
         for item in part.values():
             _check_num_classes(item, classes)
 
 
-def _check_evaluator(cfg: Config, split: str, files: List[str]) -> None:
+def _check_evaluators(evaluators: Sequence[dict], split: str, files: List[str]) -> None:
     """Check that a split's COCO metrics read the annotation file that its dataset reads."""
-    evaluators = cfg.get(f'{split}_evaluator') or []
-    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+    for evaluator in evaluators:
         ann_file = evaluator.get('ann_file')
         if ann_file and files and not any(os.path.realpath(ann_file) == os.path.realpath(file) for file in files):
             raise UserError(f'{split}_evaluator.ann_file is {ann_file}, but {split}_dataloader reads '

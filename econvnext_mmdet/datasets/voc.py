@@ -1,7 +1,6 @@
 """Pascal VOC annotations (XML) to COCO's JSON."""
 import json
 import os
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
@@ -167,6 +166,6 @@ def _clip(corners: tuple, height: int, width: int) -> Optional[list]:
 def _write(path: Path, content: dict) -> None:
     """Write JSON so that the file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.json', delete=False) as file:
-        json.dump(content, file)
-    os.replace(file.name, path)
+    part = path.with_name(f'.{path.name}.part')
+    part.write_text(json.dumps(content))
+    os.replace(part, path)

@@ -178,7 +178,8 @@ def _check(cfg: Config, splits: list) -> None:
     if torch.cuda.is_available() and get_compiling_cuda_version() == 'not available':
         raise UserError('PyTorch sees a GPU, but mmcv was built with operators for the CPU only: set '
                         'CUDA_VISIBLE_DEVICES= to use the CPU, or build mmcv with nvcc')
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+    # A task of Slurm's that is no process of one training has a rank too, and data of its own.
+    if cfg.launcher == 'none' or int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
         check_datasets(cfg, splits)
 
 
@@ -203,7 +204,11 @@ def _augment(cfg: Config) -> None:
         keys = (*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
                 'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
-        cfg.tta_pipeline = [*load, dict(type='TestTimeAug', transforms=[flips, [{**pack, 'meta_keys': keys}]])]
+        # The ground truth is in the coordinates of the original image, which a flip would take for its own.
+        truth = [step for step in load if step['type'] == 'LoadAnnotations']
+        steps = [flips, *([step] for step in truth), [{**pack, 'meta_keys': keys}]]
+        cfg.tta_pipeline = [*(step for step in load if step not in truth),
+                            dict(type='TestTimeAug', transforms=steps)]
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 

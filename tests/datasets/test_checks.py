@@ -102,6 +102,15 @@ def test_formats_that_are_not_plain_coco_are_left_alone(cfg):
     check_datasets(cfg, ['train'])
 
 
+def test_files_of_another_storage_are_left_alone(cfg):
+    broken = dict(ann_file='annotations/none.json')
+    cfg.train_dataloader.dataset.update(broken, backend_args=dict(backend='petrel', path_mapping={'data/': 's3://'}))
+    check_datasets(cfg, ['train'])
+    cfg.train_dataloader.dataset.update(broken, backend_args=dict(backend='local'))
+    with pytest.raises(UserError, match='no annotation file'):
+        check_datasets(cfg, ['train'])
+
+
 def test_number_of_classes_of_the_heads(cfg):
     cfg.model.bbox_head.num_classes = 80
     with pytest.raises(UserError, match='RetinaHead has num_classes=80, but the dataset has 4 classes'):
@@ -109,6 +118,9 @@ def test_number_of_classes_of_the_heads(cfg):
     cfg.model.bbox_head.num_classes = 4
     cfg.model.roi_head = dict(bbox_head=[dict(type='A', num_classes=4), dict(type='B', num_classes=3)])
     with pytest.raises(UserError, match='B has num_classes=3'):
+        check_datasets(cfg, ['train'])
+    cfg.model.roi_head = dict(mask_head=dict(type='FCNMaskHead', num_classes=80))
+    with pytest.raises(UserError, match='FCNMaskHead has num_classes=80'):
         check_datasets(cfg, ['train'])
 
 
@@ -143,6 +155,16 @@ def test_malformed_annotations(cfg, change, says):
     edit(cfg, change)
     with pytest.raises(UserError, match=f'train.json: malformed: .*{says}'):
         check_datasets(cfg, ['train'])
+
+
+def test_evaluation_needs_iscrowd_and_training_does_not(cfg):
+    for split in ('train', 'val'):
+        edit(cfg, lambda c: c['annotations'][2].pop('iscrowd'), split)
+    check_datasets(cfg, ['train'])
+    with pytest.raises(UserError, match=r'val.json: malformed: annotations\[2\] lacks iscrowd'):
+        check_datasets(cfg, ['train', 'val'])
+    cfg.val_evaluator.ann_file = None  # mmdet then evaluates with what the dataset read
+    check_datasets(cfg, ['val'])
 
 
 def test_annotations_may_be_absent_as_in_a_test_set(shapes):

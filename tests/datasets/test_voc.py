@@ -1,4 +1,5 @@
 import json
+import os
 
 import cv2
 import numpy as np
@@ -125,3 +126,15 @@ def test_errors_write_nothing(voc, tmp_path):
     with pytest.raises(UserError, match='no Pascal VOC folder'):
         voc_to_coco(str(tmp_path / 'Annotations'), str(voc.out))
     assert not voc.out.exists()
+
+
+def test_others_may_read_the_file(voc):
+    """As any new file: what the process's umask leaves."""
+    voc.add('a', ('RBC', (1, 1, 10, 10)))
+    umask = os.umask(0o022)
+    try:
+        voc.convert()
+    finally:
+        os.umask(umask)
+    assert voc.out.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in voc.out.parent.iterdir()] == [voc.out.name]
