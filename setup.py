@@ -15,7 +15,8 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.8',
     packages=find_packages(include=['econvnext_mmdet', 'econvnext_mmdet.*']),
+    package_data={'econvnext_mmdet.evaluation': ['templates/*.html']},
     # torch and the OpenMMLab libraries are not named here: their forks have other distribution names, so pip
     # would install the originals over them. requirements/stack.txt pins what runs together.
-    install_requires=[],
+    install_requires=['faster-coco-eval', 'pycocotools'],
 )

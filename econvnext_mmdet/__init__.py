@@ -1,7 +1,8 @@
 """E-ConvNeXt (arXiv 2508.20955) for MMDetection and MMPretrain.
 
-Importing the package registers the backbone as ``EConvNeXt`` in mmengine's root registry, where every OpenMMLab
-library finds it; parts that need mmpretrain are registered where it is installed.
+Importing the package registers the backbone ``EConvNeXt`` and the metric ``OfficialCocoMetric`` in mmengine's root
+registries, where every OpenMMLab library finds them; parts that need mmpretrain are registered where it is
+installed.
 """
 from .requirements import check_versions
 
@@ -12,10 +13,11 @@ from importlib.util import find_spec  # noqa: E402
 
 from .engine.hooks import CocoTableHook  # noqa: E402
 from .engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .evaluation.coco_metric import OfficialCocoMetric  # noqa: E402
 from .models import EConvNeXt  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', '__version__']
+__all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', 'OfficialCocoMetric', '__version__']
 
 if find_spec('mmpretrain') is not None:
     try:

@@ -4,12 +4,11 @@ from typing import Sequence
 
 from mmdet.evaluation import DumpDetResults
 
+from .coco_eval import coco_entries
+
 
 class DumpCocoResults(DumpDetResults):
-    """Writes detections in COCO's results format, one entry a detection.
-
-    An entry has ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels of the original
-    image), ``score`` and, where the model predicts masks, ``segmentation`` (compressed RLE).
+    """Writes detections as a COCO results file, the entries of :func:`coco_entries`.
 
     Args:
         out_file_path (str): The JSON file to write.
@@ -26,15 +25,7 @@ class DumpCocoResults(DumpDetResults):
         """Write the file from all data samples, as the parent collected them from all processes."""
         entries = []
         for sample in results:
-            pred = sample['pred_instances']
-            for i, (label, box, score) in enumerate(
-                    zip(pred['labels'].tolist(), pred['bboxes'].tolist(), pred['scores'].tolist())):
-                entry = dict(image_id=sample['img_id'], category_id=self.cat_ids[label],
-                             bbox=[box[0], box[1], box[2] - box[0], box[3] - box[1]], score=score)
-                if 'masks' in pred:
-                    rle = pred['masks'][i]
-                    entry['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode())
-                entries.append(entry)
+            entries += coco_entries(sample['img_id'], sample['pred_instances'], self.cat_ids)
         with open(self.out_file_path, 'w', encoding='utf-8') as file:
             json.dump(entries, file)
         return {}

@@ -1,0 +1,230 @@
+"""COCO's average precision and recall of detections, by faster-coco-eval or by pycocotools."""
+import io
+import json
+import time
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from ..errors import UserError
+
+ENGINES = ('faster-coco-eval', 'pycocotools')
+# COCO's twelve numbers in its order: precision over IoU 0.5 to 0.95, at 0.5 and at 0.75, of small (area below
+# 32^2), medium and large (from 96^2) objects; recall with 1, 10 and 100 detections an image, then by size.
+STATS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl')
+GEOMETRY = dict(bbox='bbox', segm='segmentation')
+
+
+@dataclass
+class CocoResult:
+    """An evaluation of boxes or masks.
+
+    Attributes:
+        stats (dict[str, float]): The twelve numbers of ``STATS``; -1 where there is no ground truth to find.
+        classes (list[dict]): For each class ``name``, ``objects`` (crowd regions left out) and six of the numbers,
+            ``AP`` to ``APl``, with ``AR`` (100 detections).
+        precision (ndarray): Shape (10 IoU thresholds, 101 recalls, classes, 4 areas, 3 limits of detections).
+        scores (ndarray): The score at which each of these precisions is reached, of the same shape.
+        iou_thrs (ndarray): The thresholds.
+        seconds (float): What the engine took, from its ``evaluate`` to its ``summarize``.
+    """
+    stats: Dict[str, float]
+    classes: List[dict]
+    precision: np.ndarray
+    scores: np.ndarray
+    iou_thrs: np.ndarray
+    seconds: float
+
+
+def _engine(name: str) -> tuple:
+    """The classes COCO and COCOeval of an engine."""
+    if name not in ENGINES:
+        raise UserError(f'the engine is one of {", ".join(ENGINES)}; got {name!r}')
+    if name == 'pycocotools':
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+        return COCO, COCOeval
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError as error:
+        raise UserError(f"faster-coco-eval does not import ({error}): `pip install faster-coco-eval`, or take "
+                        "the engine 'pycocotools'") from error
+    return COCO, COCOeval_faster
+
+
+def load_json(path: str, kind: type) -> Any:
+    """Read a JSON file whose content is of a kind, ``dict`` or ``list``.
+
+    Raises:
+        UserError: The file is missing, no JSON or of another kind.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f'cannot read {path} as JSON: {error}') from None
+    if not isinstance(content, kind):
+        expected = dict(dict='an annotation file: an object with images, annotations and categories',
+                        list='a results file: a list with an entry for each detection')[kind.__name__]
+        raise UserError(f'{path} is not what was expected, {expected}')
+    return content
+
+
+def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> List[dict]:
+    """The detections of one image in COCO's results format.
+
+    Args:
+        image_id (int): COCO's id of the image.
+        instances (dict): ``labels`` (n, ), ``bboxes`` (n, 4) as x1, y1, x2, y2 in pixels of the original image,
+            ``scores`` (n, ), tensors or arrays, and, where the model predicts masks, ``masks``: n compressed
+            RLEs.
+        cat_ids (Sequence[int]): COCO's category id of each label.
+
+    Returns:
+        list[dict]: An entry a detection with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height),
+        ``score`` and, with masks, ``segmentation``.
+    """
+    entries = []
+    for label, box, score in zip(*(instances[key].tolist() for key in ('labels', 'bboxes', 'scores'))):
+        entries.append(dict(image_id=image_id, category_id=cat_ids[label],
+                            bbox=[box[0], box[1], box[2] - box[0], box[3] - box[1]], score=score))
+    for entry, rle in zip(entries, instances.get('masks', ())):
+        counts = rle['counts']
+        entry['segmentation'] = dict(
+            size=list(rle['size']), counts=counts.decode() if isinstance(counts, bytes) else counts)
+    return entries
+
+
+class CocoEvaluator:
+    """Evaluates detections against a COCO ground truth.
+
+    Both engines give the same numbers; faster-coco-eval is the faster by far.
+
+    Args:
+        coco (dict): The content of an annotation file, which it may change.
+        engine (str): 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
+
+    Raises:
+        UserError: There is no such engine, it is not installed, or the ground truth lacks what COCO's evaluation
+            reads of it.
+    """
+
+    def __init__(self, coco: dict, engine: str = 'faster-coco-eval'):
+        self._coco_class, self._eval_class = _engine(engine)
+        lacking = [part for part in ('images', 'annotations', 'categories') if not isinstance(coco.get(part), list)]
+        if lacking:
+            raise UserError(f'the annotation file lacks {", ".join(lacking)}')
+        for i, annotation in enumerate(coco['annotations']):
+            absent = {'image_id', 'category_id', 'bbox', 'area'} - set(annotation)
+            if absent:
+                raise UserError(f'annotations[{i}] lacks {", ".join(sorted(absent))}')
+            # The engines take the id of a match for true or false, and so an object with id 0 for unmatched.
+            annotation['id'] = i + 1
+            annotation.setdefault('iscrowd', 0)
+        self.coco = self._load(coco)
+        self.image_ids = {image['id'] for image in coco['images']}
+        self.categories = {category['id']: category['name'] for category in coco['categories']}
+
+    def _load(self, content: dict):
+        coco = self._coco_class()
+        coco.dataset = content
+        with redirect_stdout(io.StringIO()):  # pycocotools prints
+            coco.createIndex()
+        return coco
+
+    def evaluate(self, entries: List[dict], iou_type: str = 'bbox',
+                 cat_ids: Optional[Sequence[int]] = None) -> CocoResult:
+        """Evaluate detections.
+
+        Args:
+            entries (list[dict]): Of a COCO results file; left as they are.
+            iou_type (str): 'bbox' or 'segm'. An object's size is that of the annotation file, a detection's is
+                that of its box or of its mask.
+            cat_ids (Sequence[int], optional): The categories to evaluate. Defaults to None: all.
+
+        Returns:
+            CocoResult: The numbers, 0 where there are objects and no detections.
+
+        Raises:
+            UserError: An entry or an annotation lacks what the evaluation needs, or refers to no image or class.
+        """
+        key = GEOMETRY[iou_type]
+        self._check(entries, key)
+        # Only what is evaluated: with a box there too, the engines would take it for the area of a mask.
+        entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
+        with redirect_stdout(io.StringIO()):
+            if entries:
+                detections = self.coco.loadRes(entries)
+            else:  # which pycocotools' loadRes cannot
+                detections = self._load(dict(self.coco.dataset, annotations=[]))
+            engine = self._eval_class(self.coco, detections, iou_type)
+            engine.params.catIds = list(self.categories if cat_ids is None else cat_ids)
+            start = time.perf_counter()
+            engine.evaluate()
+            engine.accumulate()
+            engine.summarize()
+            seconds = time.perf_counter() - start
+        precision, recall = engine.eval['precision'], engine.eval['recall']
+        objects = np.zeros(len(engine.params.catIds), int)
+        index = {category: i for i, category in enumerate(engine.params.catIds)}
+        for annotation in self.coco.dataset['annotations']:
+            if annotation['category_id'] in index and not annotation['iscrowd']:
+                objects[index[annotation['category_id']]] += 1
+        classes = [
+            dict(name=self.categories[category], objects=int(objects[i]), **_precisions(precision[:, :, i, :, -1]),
+                 AR=_mean(recall[:, i, 0, -1])) for category, i in index.items()]
+        return CocoResult(dict(zip(STATS, map(float, engine.stats))), classes, precision, engine.eval['scores'],
+                          np.asarray(engine.params.iouThrs), seconds)
+
+    def _check(self, entries: List[dict], key: str) -> None:
+        """Check detections against the ground truth."""
+        try:
+            scores = np.array([entry['score'] for entry in entries], float)
+            unknown = {'image_id': {entry['image_id'] for entry in entries} - self.image_ids,
+                       'category_id': {entry['category_id'] for entry in entries} - set(self.categories)}
+            if key == 'bbox':
+                boxes = np.array([entry[key] for entry in entries], float).reshape(-1, 4)
+                whole = len(boxes) == len(entries) and np.isfinite(boxes).all()
+            else:
+                whole = all(isinstance(entry[key], dict) for entry in entries)
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole or not np.isfinite(scores).all():
+            wrong = next((i for i, entry in enumerate(entries) if not _is_detection(entry, key)), 0)
+            found = json.dumps(entries[wrong])
+            raise UserError(f'entry {wrong} is no detection: expected image_id, category_id, a score and '
+                            + ('a bbox of four numbers' if key == 'bbox' else 'a segmentation as compressed RLE')
+                            + f'; found {found[:200]}')
+        for name, ids in unknown.items():
+            if ids:
+                raise UserError(f'the annotation file has no {name} {sorted(ids, key=str)[0]!r}, which detections '
+                                f'have, and {len(ids)} such in all; are these the results of its images?')
+        if key == 'segmentation':
+            for annotation in self.coco.dataset['annotations']:
+                if not annotation.get(key):
+                    raise UserError(f'masks cannot be evaluated: annotation {annotation["id"]} of the ground truth '
+                                    '(counted from 1) has no segmentation')
+
+
+def _is_detection(entry: Any, key: str) -> bool:
+    try:
+        values = [entry['score'], *(entry['bbox'] if key == 'bbox' else ())]
+        return {'image_id', 'category_id'} <= set(entry) and np.isfinite(np.array(values, float)).all() \
+            and len(values) == (5 if key == 'bbox' else 1) and (key == 'bbox' or isinstance(entry[key], dict))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _mean(values: np.ndarray) -> float:
+    """COCO's mean: entries of -1 have no ground truth and do not count; -1 if none does."""
+    there = values[values > -1]
+    return float(there.mean()) if there.size else -1.0
+
+
+def _precisions(precision: np.ndarray) -> Dict[str, float]:
+    """The first six of ``STATS`` of one class's precision (10, 101, 4)."""
+    everything = precision[..., 0]
+    values = [everything, everything[0], everything[5], *(precision[..., i] for i in (1, 2, 3))]
+    return {name: _mean(value) for name, value in zip(STATS, values)}
