@@ -24,7 +24,7 @@ def small_loss(cfg, num_classes=80):
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
-    inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_classes=num_classes)
+    inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_classes=num_classes, with_mask=model.with_mask)
     data = model.data_preprocessor(inputs, training=True)
     loss, log = model.parse_losses(model(**data, mode='loss'))
     loss.backward()
@@ -48,7 +48,9 @@ def test_each_config_builds_and_says_only_what_differs(path):
     assert optimizer.paramwise_cfg.norm_decay_mult == optimizer.paramwise_cfg.bias_decay_mult == 0
     assert cfg.auto_scale_lr.base_batch_size > 0
     assert any(s.type == 'LinearLR' and s.start_factor < 1 for s in cfg.param_scheduler)  # the warm-up
-    assert cfg.val_evaluator.proposal_nums == (1, 10, 100)
+    assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'OfficialCocoMetric'
+    assert cfg.val_evaluator.metric == (['bbox', 'segm'] if model.with_mask else 'bbox')
+    assert model.with_mask == ('mask' in path.stem)
     if 'e-convnext' in path.stem or 'e_convnext' in path.stem:
         assert isinstance(model.backbone, EConvNeXt)
         arch = next((a for a in ('mini', 'small') if a in path.stem), 'tiny')
@@ -57,6 +59,11 @@ def test_each_config_builds_and_says_only_what_differs(path):
     if 'ms-640-800-3x' in path.stem:
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 36
         assert any(t.type == 'RandomResize' for t in cfg.train_dataloader.dataset.pipeline)
+    elif 'ms-crop-3x' in path.stem:
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 36
+        plain, cut = cfg.train_dataloader.dataset.pipeline[3].transforms
+        assert plain[0].scales == cut[-1].scales and cut[1].type == 'RandomCrop'
+        assert [min(scale) for scale in plain[0].scales] == list(range(480, 801, 32))
     elif '_1x_' in path.stem:
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 12
 
@@ -65,14 +72,17 @@ def test_each_config_builds_and_says_only_what_differs(path):
 def test_every_parameter_of_the_small_configs_gets_a_gradient(path):
     """Distributed training refuses parameters without one, as a norm on an output that the neck leaves out."""
     cfg = Config.fromfile(path)
-    model, loss, _ = small_loss(cfg, cfg.model.bbox_head.num_classes)
+    head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
+    model, loss, _ = small_loss(cfg, head.num_classes)
     assert torch.isfinite(loss)
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-def test_every_parameter_of_the_coco_config_gets_a_gradient():
-    path = ROOT / 'configs' / 'retinanet' / 'retinanet_e-convnext-mini_fpn_1x_coco.py'
-    model, _, _ = small_loss(Config.fromfile(path))
+@pytest.mark.parametrize('name', ['retinanet/retinanet_e-convnext-mini_fpn_1x_coco.py',
+                                  'mask_rcnn/mask-rcnn_e-convnext-mini_fpn_1x_coco.py',
+                                  'cascade_rcnn/cascade-mask-rcnn_e-convnext-small_fpn_1x_coco.py'])
+def test_every_parameter_of_the_coco_configs_gets_a_gradient(name):
+    model, _, _ = small_loss(Config.fromfile(ROOT / 'configs' / name))
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 

@@ -1,1 +1,4 @@
-_base_ = ['../_base_/models/retinanet_e-convnext_fpn.py', '../_base_/coco_1x.py', 'mmdet::retinanet/retinanet_tta.py']
+_base_ = [
+    '../_base_/models/retinanet_e-convnext_fpn.py', '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/adamw_1x.py', '../_base_/runtime.py', 'mmdet::retinanet/retinanet_tta.py'
+]

@@ -1,6 +1,6 @@
 # Blood cells (BCCD): 364 photographs of 640 x 480, here at 320 x 240. Trains on its splits train and val
 # together and evaluates on its test split; tools/dataset_converters/voc2coco.py writes the files.
-_base_ = 'mmdet::_base_/datasets/coco_detection.py'
+_base_ = 'coco_detection.py'
 data_root = 'data/BCCD/'
 metainfo = dict(classes=('Platelets', 'RBC', 'WBC'))
 train_pipeline = [
@@ -29,5 +29,5 @@ val_dataloader = dict(
         data_root=data_root, metainfo=metainfo, ann_file='annotations/test.json',
         data_prefix=dict(img='JPEGImages/'), pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/test.json', proposal_nums=(1, 10, 100))
+val_evaluator = dict(ann_file=data_root + 'annotations/test.json')
 test_evaluator = val_evaluator

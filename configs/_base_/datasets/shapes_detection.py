@@ -1,5 +1,5 @@
 # The synthetic shapes that tools/make_shapes.py draws: 4 classes, boxes, images of 288 x 288, here at 96 x 96.
-_base_ = 'mmdet::_base_/datasets/coco_detection.py'
+_base_ = 'coco_detection.py'
 data_root = 'data/shapes/'
 metainfo = dict(classes=('circle', 'square', 'triangle', 'star'))
 train_pipeline = [
@@ -28,5 +28,5 @@ val_dataloader = dict(
         data_root=data_root, metainfo=metainfo, ann_file='annotations/val.json',
         data_prefix=dict(img='val/'), pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/val.json', proposal_nums=(1, 10, 100))
+val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = val_evaluator

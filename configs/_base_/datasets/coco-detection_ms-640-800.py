@@ -1,5 +1,5 @@
-# 36 epochs with the short side between 640 and 800 pixels.
-_base_ = 'coco_1x.py'
+# COCO boxes with the short side between 640 and 800 pixels.
+_base_ = 'coco_detection.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -8,8 +8,3 @@ train_pipeline = [
     dict(type='PackDetInputs')
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-train_cfg = dict(max_epochs=36)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=36, milestones=[27, 33], gamma=0.1)
-]

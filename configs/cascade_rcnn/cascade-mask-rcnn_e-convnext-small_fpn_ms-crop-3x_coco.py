@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/cascade-mask-rcnn_e-convnext_fpn.py', '../_base_/datasets/coco-instance_ms-crop.py',
+    '../_base_/schedules/adamw_3x.py', '../_base_/runtime.py'
+]

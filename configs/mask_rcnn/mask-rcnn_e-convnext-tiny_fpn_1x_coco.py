@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/mask-rcnn_e-convnext_fpn.py', '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/adamw_1x.py', '../_base_/runtime.py'
+]
