@@ -1,10 +1,10 @@
-# The demo's schedule for boxes and masks.
+# Boxes and masks of the synthetic shapes from scratch.
 _base_ = [
     '../_base_/models/mask-rcnn_e-convnext_fpn-96.py', '../_base_/datasets/shapes_instance.py',
     '../_base_/schedules/adamw_1x.py', '../_base_/runtime.py'
 ]
 model = dict(roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(num_classes=4)))
-max_epochs = 9
+max_epochs = 6
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),

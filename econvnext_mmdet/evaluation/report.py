@@ -326,12 +326,13 @@ def _draw(file: Path, evaluator: CocoEvaluator, iou_type: str, match: ImageMatch
                         'annotation file')
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dict(classes=list(evaluator.categories.values()))
-    sample = DetDataSample(
-        gt_instances=_instances(evaluator, iou_type, match.annotations),
-        pred_instances=_instances(evaluator, iou_type, [e for e in match.entries if e['score'] >= score_thr]))
+    found = [entry for entry in match.entries if entry['score'] >= score_thr]
+    sample = DetDataSample(gt_instances=_instances(evaluator, iou_type, match.annotations),
+                           pred_instances=_instances(evaluator, iou_type, found))
+    sample.pred_instances.scores = torch.tensor([entry['score'] for entry in found])
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*out of bounds')  # of a box that ends with the image
-        visualizer.add_datasample('', image, sample, pred_score_thr=score_thr, out_file=str(file))
+        visualizer.add_datasample('', image, sample, pred_score_thr=-1, out_file=str(file))
 
 
 def _instances(evaluator: CocoEvaluator, iou_type: str, items: List[dict]) -> InstanceData:
@@ -341,8 +342,6 @@ def _instances(evaluator: CocoEvaluator, iou_type: str, items: List[dict]) -> In
     boxes[:, 2:] += boxes[:, :2]
     instances = InstanceData(bboxes=boxes, labels=torch.tensor([label[item['category_id']] for item in items],
                                                                dtype=torch.long))
-    if items and 'score' in items[0]:
-        instances.scores = torch.tensor([item['score'] for item in items])
     if items and iou_type == 'segm':
         instances.masks = np.stack([evaluator.coco.annToMask(item) for item in items])
     return instances

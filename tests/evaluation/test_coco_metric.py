@@ -1,0 +1,112 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import METRICS
+from pycocotools import mask as mask_utils
+
+from econvnext_mmdet.evaluation.coco_eval import ENGINES, STATS, CocoEvaluator
+from econvnext_mmdet.evaluation.coco_metric import NAMES
+
+from .scenes import CLASSES, make_scene
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A scene whose annotation file is on the disk, and its detections as a model gives them."""
+    coco, entries = make_scene()
+    path = tmp_path / 'gt.json'
+    path.write_text(json.dumps(coco))
+    samples = []
+    for image in coco['images']:
+        found = [entry for entry in entries if entry['image_id'] == image['id']]
+        boxes = torch.tensor([entry['bbox'] for entry in found], dtype=torch.float64).reshape(-1, 4)
+        masks = [mask_utils.decode(entry['segmentation']).astype(bool) for entry in found]
+        samples.append(dict(img_id=image['id'], pred_instances=dict(
+            bboxes=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
+            labels=torch.tensor([(entry['category_id'] - 1) // 5 for entry in found], dtype=torch.long),
+            scores=torch.tensor([entry['score'] for entry in found], dtype=torch.float64),
+            masks=torch.from_numpy(np.array(masks).reshape(-1, image['height'], image['width'])))))
+    return str(path), coco, entries, samples
+
+
+def run(path, samples, **kwargs):
+    metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path, **kwargs))  # mmdet's registry finds it
+    metric.dataset_meta = dict(classes=CLASSES)
+    for i in range(0, len(samples), 5):
+        metric.process({}, samples[i:i + 5])
+    return metric.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_metrics_are_those_of_the_results(scene, engine):
+    path, coco, entries, samples = scene
+    metrics = run(path, samples, metric=['bbox', 'segm'], engine=engine)
+    evaluator = CocoEvaluator(coco)
+    expected = {f'coco/{iou_type}_{NAMES[name]}': value for iou_type in ('bbox', 'segm')
+                for name, value in evaluator.evaluate(entries, iou_type).stats.items()}
+    assert len(metrics) == 24 and metrics == pytest.approx(expected, abs=1e-9)
+    assert any(value != round(value, 3) for value in metrics.values())  # unrounded
+    # The best checkpoint is chosen by the first of them.
+    assert next(iter(metrics)) == 'coco/bbox_mAP'
+
+
+def test_masks_may_have_scores_of_their_own(scene):
+    path, _, _, samples = scene
+    for sample in samples:
+        found = sample['pred_instances']
+        found['mask_scores'] = torch.zeros_like(found['scores'])
+    with_own = run(path, samples, metric=['bbox', 'segm'])
+    for sample in samples:
+        sample['pred_instances']['scores'] = sample['pred_instances'].pop('mask_scores')
+    equal = run(path, samples, metric=['bbox', 'segm'])
+    assert with_own['coco/segm_mAP'] == equal['coco/segm_mAP'] != with_own['coco/bbox_mAP']
+    assert with_own['coco/bbox_mAP'] != equal['coco/bbox_mAP']
+
+
+def test_no_detections_are_0(scene):
+    path, _, _, samples = scene
+    for sample in samples:
+        sample['pred_instances'] = {key: value[:0] for key, value in sample['pred_instances'].items()}
+    assert set(run(path, samples, metric=['bbox', 'segm']).values()) == {0.}
+
+
+def test_classwise(scene, caplog):
+    path, coco, entries, samples = scene
+    metrics = run(path, samples, classwise=True)
+    classes = CocoEvaluator(coco).evaluate(entries).classes
+    assert [metrics[f'coco/bbox_{name}_precision'] for name in CLASSES] == pytest.approx(
+        [entry['AP'] for entry in classes])
+
+
+def test_a_part_of_the_classes_is_evaluated_alone(scene):
+    """Labels count in the file's order, as mmdet's dataset gives them."""
+    path, coco, entries, samples = scene
+    for sample in samples:
+        found = sample['pred_instances']
+        kept = found['labels'] >= 1
+        sample['pred_instances'] = {key: value[kept] for key, value in found.items()}
+        sample['pred_instances']['labels'] -= 1
+    metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path))
+    metric.dataset_meta = dict(classes=('bird', 'dog', 'nothing'))
+    metric.process({}, samples)
+    expected = CocoEvaluator(coco).evaluate(entries, cat_ids=[6, 11, 16]).stats
+    assert metric.evaluate(len(samples))['coco/bbox_mAP'] == pytest.approx(expected['AP'], abs=1e-9)
+
+
+def test_bad_arguments(scene):
+    path, _, _, samples = scene
+    for kwargs, message in ((dict(metric='proposal'), "metric must be of bbox, segm; got 'proposal'"),
+                            (dict(metric=[]), 'metric must be of'), (dict(engine='fast'), 'the engine is one of')):
+        with pytest.raises(ValueError, match=message):
+            run(path, samples, **kwargs)
+    metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path))
+    metric.dataset_meta = dict(classes=('cat', 'cow'))
+    with pytest.raises(ValueError, match=re.escape("lacks the classes ['cow'] of the model")):
+        metric.evaluate(0)
+
+
+def test_names_are_coco_s():
+    assert list(NAMES) == list(STATS) and len(set(NAMES.values())) == 12

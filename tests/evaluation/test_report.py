@@ -1,0 +1,118 @@
+import json
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.evaluation.coco_eval import STATS, CocoEvaluator
+from econvnext_mmdet.evaluation.report import read_log, unique_names, write_report
+
+from .scenes import SIZE, make_scene
+
+LOG = [dict(lr=0.1, loss=2.5, loss_cls=1.5, epoch=1, iter=50, step=50), dict(loss=1.5, loss_cls=1., epoch=1, step=100),
+       {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5, 'step': 1}]
+
+
+class References(HTMLParser):
+    """What a page loads or links to, and the text of its cells."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.cells = [], []
+        self.feed(page.read_text())
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ('src', 'href', 'srcset', 'data', 'action')]
+        assert tag not in ('script', 'iframe', 'object', 'embed')
+
+    def handle_data(self, data):
+        self.cells.append(data.strip())
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Annotations, two results files, images and a log."""
+    coco, entries = make_scene()
+    coco['categories'][0]['name'] = '<b>cat & "dog"</b>'
+    (tmp_path / 'images').mkdir()
+    rng = np.random.default_rng(0)
+    for image in coco['images']:
+        cv2.imwrite(str(tmp_path / 'images' / image['file_name']), rng.integers(0, 255, (SIZE, SIZE, 3), np.uint8))
+    for name, content in (('gt', coco), ('a/results', entries), ('b/results', entries[::2])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    (tmp_path / 'scalars.json').write_text('\n'.join(map(json.dumps, LOG)))
+    return tmp_path
+
+
+def test_report(files):
+    gt, out = str(files / 'gt.json'), files / 'some' / 'report'
+    page = write_report(gt, [str(files / f'{name}/results.json') for name in 'ab'], str(out),
+                        images=str(files / 'images'), logs=[str(files / 'scalars.json')])
+    assert page == str(out / 'index.html')
+    references = References(out / 'index.html')
+    local = {name for name in references.found if not name.startswith('data:')}
+    assert local == {path.name for path in out.iterdir()} - {'index.html'}  # all are there, and all are shown
+    assert 'http' not in (out / 'index.html').read_text() and 'url(' not in (out / 'index.html').read_text()
+    for name in local - {'report.json'}:
+        image = cv2.imread(str(out / name))
+        assert image is not None and image.std() > 1, name
+    for part in ('precision-recall', 'ap-by-iou', 'ap-by-size', 'ap-by-class', 'errors', 'confusion-1', '1-best-3',
+                 '0-worst-0'):
+        assert f'bbox-{part}.png' in local and f'segm-{part}.png' in local
+    assert {'training-loss.png', 'training-ap.png'} <= local
+    assert '<b>cat & "dog"</b>' in references.cells  # as text, not as a tag
+
+    numbers = json.loads((out / 'report.json').read_text())
+    entries = json.loads((files / 'b' / 'results.json').read_text())
+    for iou_type in ('bbox', 'segm'):
+        result = CocoEvaluator(json.loads((files / 'gt.json').read_text())).evaluate(entries, iou_type)
+        mine = numbers[iou_type]['b/results']
+        assert {name: mine[name] for name in STATS} == result.stats
+        assert np.mean(list(mine['AP_by_IoU'].values())) == pytest.approx(result.stats['AP'])
+        assert mine['AP_by_IoU']['0.75'] == pytest.approx(result.stats['AP75'])
+        assert f'{result.stats["AP"]:.3f}' in references.cells
+        assert len(mine['F1_by_image']) == 12 and set(mine['errors']) == {
+            'class', 'location', 'both', 'duplicate', 'background', 'missed'}
+
+
+def test_report_without_images_or_masks_or_detections(files):
+    (files / 'none.json').write_text('[]')
+    write_report(str(files / 'gt.json'), [str(files / 'none.json')], str(files / 'report'))
+    numbers = json.loads((files / 'report' / 'report.json').read_text())
+    assert set(numbers) == {'bbox'} and numbers['bbox']['none']['AP'] == 0
+    assert '0.jpg' not in {path.name for path in (files / 'report').iterdir()}
+    assert any(text.startswith('1.jpg: F1 0.00') for text in References(files / 'report' / 'index.html').cells)
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(results=['absent.json']), 'cannot read .*absent.json'),
+    (dict(results=['a/results.json', 'a/results.json']), 'the same file is given twice'),
+    (dict(images='nowhere'), 'no image folder .*nowhere'),
+    (dict(images='a'), '.jpg is missing or no readable image'),
+    (dict(logs=['gt.json']), 'cannot read .*gt.json as a log|holds no loss'),
+    (dict(logs=['absent']), 'cannot read .*absent as a log'),
+    (dict(out='a'), 'exists already'),
+])
+def test_bad_input_leaves_nothing(files, change, message):
+    arguments = {**dict(results=['a/results.json'], out='report', images='images', logs=[]), **change}
+    before = set(files.rglob('*'))
+    with pytest.raises(UserError, match=message):
+        write_report(str(files / 'gt.json'), [str(files / name) for name in arguments['results']],
+                     str(files / arguments['out']), images=str(files / arguments['images']),
+                     logs=[str(files / name) for name in arguments['logs']])
+    assert set(files.rglob('*')) == before
+
+
+def test_a_log_of_mmengine(files):
+    assert read_log(str(files / 'scalars.json')) == dict(
+        loss=[(50, 2.5), (100, 1.5)], loss_cls=[(50, 1.5), (100, 1.)], bbox_mAP=[(1, 0.25)])
+
+
+def test_names():
+    assert unique_names(['x/a.json', 'y/b.json']) == ['a', 'b']
+    assert unique_names(['/x/one/r.json', '/x/two/r.json']) == ['one/r', 'two/r']
+    assert unique_names([]) == []
