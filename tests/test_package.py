@@ -52,7 +52,7 @@ def test_torch_and_mmengine_are_enough():
 
 
 def test_the_wheel_installs_and_imports(tmp_path):
-    """All of the package is in the wheel, it requires no library of OpenMMLab's by name, and it runs from where it was installed."""
+    """All of the package is in the wheel, which requires no torch and no OpenMMLab by name and runs where installed."""
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
     source = tmp_path / 'source'
     shutil.copytree(ROOT / 'econvnext_mmdet', source / 'econvnext_mmdet',

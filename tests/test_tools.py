@@ -21,6 +21,8 @@ from econvnext_mmdet.complexity import count_detector
 from econvnext_mmdet.engine import run
 from econvnext_mmdet.engine.hooks import coco_table
 from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.evaluation.coco_metric import NAMES
+from econvnext_mmdet.evaluation.files import evaluate_files
 
 from .conftest import ROOT, options
 
@@ -81,7 +83,7 @@ def test_resume_goes_on_where_training_stopped(trained, shapes, tmp_path):
 
 
 def test_outputs_of_testing(trained, shapes, cfg, tmp_path):
-    """Results in both formats hold the same detections, and COCO's own API reads them to the same AP."""
+    """Results in both formats hold the same detections, and pycocotools evaluates them to the same numbers."""
     checkpoint = str(trained[0] / 'epoch_2.pth')
     json_file, pkl_file = tmp_path / 'results.json', tmp_path / 'results.pkl'
     metrics = run.test(cfg, checkpoint, out=str(json_file), show_dir=str(tmp_path / 'pictures'))
@@ -92,15 +94,8 @@ def test_outputs_of_testing(trained, shapes, cfg, tmp_path):
     assert len(entries) == sum(len(sample['pred_instances']['scores']) for sample in samples) > 0
     assert set(entries[0]) == {'image_id', 'category_id', 'bbox', 'score'}
 
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-    truth = COCO(str(shapes / 'annotations' / 'val.json'))
-    evaluation = COCOeval(truth, truth.loadRes(str(json_file)), 'bbox')
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    assert metrics['coco/bbox_mAP'] == round(evaluation.stats[0], 3)
-    assert metrics['coco/bbox_mAP_50'] == round(evaluation.stats[1], 3)
+    result = evaluate_files(str(shapes / 'annotations' / 'val.json'), str(json_file), engine='pycocotools')['bbox']
+    assert {f'coco/bbox_{NAMES[name]}': value for name, value in result.stats.items()} == metrics
 
     pictures = sorted((tmp_path / 'pictures').glob('*.jpg'))
     assert len(pictures) == 6
@@ -201,6 +196,8 @@ def test_names_that_no_registry_has(cfg):
      'error: no annotation file nowhere/annotations/train.json'),
     (['tools/test.py', DEMO, 'none.pth'], 'error: no checkpoint file none.pth'),
     (['tools/make_shapes.py', 'tests'], 'error: tests exists already'),
+    (['tools/eval_coco.py', 'none.json', 'none.json'], 'error: cannot read none.json as JSON'),
+    (['tools/analyze.py', 'none.json', 'none.json', '--out', 'tests'], 'error: tests exists already'),
     (['tools/dataset_converters/voc2coco.py', 'tests'], 'error: tests is no Pascal VOC folder'),
 ])
 def test_errors_are_one_line_and_status_1(args, says):
@@ -280,10 +277,50 @@ def test_voc2coco_converts_the_splits_that_are_there(tmp_path):
     assert 'train.json: 1 images, 1 objects: cat 1\ndropped nothing' in out
 
 
-def test_no_detection_at_all_is_said(trained, cfg, capsys):
+def test_no_detection_at_all_is_0(trained, cfg, capsys):
     cfg.model.test_cfg.score_thr = 1.
-    assert run.test(cfg, str(trained[0] / 'epoch_2.pth')) == {}
-    assert 'there is not one detection, so every AP is 0' in capsys.readouterr().out
+    metrics = run.test(cfg, str(trained[0] / 'epoch_2.pth'))
+    assert metrics['coco/bbox_mAP'] == metrics['coco/bbox_AR@100'] == 0
+    assert re.search(r'bbox +0.000 +0.000', capsys.readouterr().out)
+
+
+def test_masks_from_training_to_evaluation(shapes, tmp_path):
+    """Mask R-CNN trains, its results have masks, and tools/eval_coco.py gives the numbers that testing gave."""
+    changes = options(shapes, tmp_path)
+    del changes['model.test_cfg.score_thr']
+    changes.update({'model.neck.in_channels': [24, 48, 96, 192], 'model.test_cfg.rcnn.score_thr': 0.,
+                    'model.test_cfg.rcnn.max_per_img': 20})
+    config = str(ROOT / 'configs' / 'demo' / 'mask_rcnn_e_convnext_mini_shapes.py')
+    run.train(run.load_config(config, changes))
+    checkpoint, results = str(tmp_path / 'epoch_2.pth'), tmp_path / 'results.json'
+    metrics = run.test(run.load_config(config, changes), checkpoint, out=str(results))
+    assert {set(entry) == {'image_id', 'category_id', 'bbox', 'score', 'segmentation'}
+            for entry in json.loads(results.read_text())} == {True}
+    truth = shapes / 'annotations' / 'val.json'
+    status, out, err = tool('tools/eval_coco.py', truth, results, '--json', tmp_path / 'numbers.json')
+    assert status == 0, err
+    numbers = json.loads((tmp_path / 'numbers.json').read_text())
+    for iou_type in ('bbox', 'segm'):
+        for name, key in NAMES.items():
+            assert numbers[iou_type][name] == metrics[f'coco/{iou_type}_{key}']
+    header, ap = out.splitlines()[:2]
+    assert header.split() == ['bbox', 'segm']
+    assert ap.split()[-2:] == [f'{numbers[iou_type]["AP"]:.3f}' for iou_type in ('bbox', 'segm')]
+    assert [entry['name'] for entry in numbers['segm']['classes']] == ['circle', 'square', 'triangle', 'star']
+    with pytest.raises(UserError, match='--tta merges boxes and drops masks'):
+        run.test(run.load_config(config, changes), checkpoint, tta=True)
+
+
+def test_a_report_from_the_command_line(trained, shapes, tmp_path):
+    results, truth = tmp_path / 'results.json', shapes / 'annotations' / 'val.json'
+    run.test(run.load_config(DEMO, options(shapes, tmp_path)), str(trained[0] / 'epoch_2.pth'), out=str(results))
+    (log, ) = trained[0].glob('*/vis_data/scalars.json')
+    status, out, err = tool('tools/analyze.py', truth, results, '--images', shapes / 'val', '--log', log, '--out',
+                            tmp_path / 'report')
+    assert status == 0, err
+    assert out.strip() == str(tmp_path / 'report' / 'index.html')
+    assert {'report.json', 'training-loss.png', 'training-ap.png', 'bbox-0-best-0.png'} <= {
+        path.name for path in (tmp_path / 'report').iterdir()}
 
 
 def test_a_checkpoint_of_another_model_is_refused(trained, cfg, tmp_path):

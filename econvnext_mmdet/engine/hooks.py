@@ -13,8 +13,8 @@ def coco_table(metrics: Dict[str, float]) -> str:
     """A table of COCO's six average precisions, a row for boxes and one for masks as there are.
 
     Args:
-        metrics (dict[str, float]): Of mmdet's CocoMetric, as ``coco/bbox_mAP_50``; -1 stands for no object
-            of that size and is shown as '-'.
+        metrics (dict[str, float]): Of OfficialCocoMetric or mmdet's CocoMetric, as ``coco/bbox_mAP_50``; -1
+            stands for no object of that size and is shown as '-'.
 
     Returns:
         str: The table, empty where ``metrics`` has no such numbers.
@@ -50,7 +50,5 @@ class CocoTableHook(Hook):
         runner.logger.info('\n'.join(['training is done', *lines]))
 
     def after_run(self, runner: Runner) -> None:
-        if self.metrics == {}:  # mmdet's CocoMetric of no detections at all
-            runner.logger.info('COCO evaluation: there is not one detection, so every AP is 0')
-        elif self.metrics and coco_table(self.metrics):
+        if self.metrics and coco_table(self.metrics):
             runner.logger.info(f'COCO evaluation\n{coco_table(self.metrics)}')

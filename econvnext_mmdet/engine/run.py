@@ -191,6 +191,10 @@ def _build_runner(cfg: Config) -> Runner:
 
 def _augment(cfg: Config) -> None:
     """Turn on test-time augmentation: as the config has it, else both flips merged by NMS."""
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
+    if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators):
+        raise UserError("--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
+                        'test_evaluator.metric=bbox to test the boxes alone')
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5),
                                                               max_per_img=100))
