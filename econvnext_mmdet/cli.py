@@ -19,12 +19,17 @@ class KeyValueAction(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that changes settings of the config."""
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE',
+                        help='change settings of the config, as train_dataloader.batch_size=4; lists as key="[a,b]"')
+
+
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing have in common, as MMDetection's tools have them."""
     parser.add_argument('--work-dir',
                         help='folder for logs and checkpoints (default: work_dirs/ and the config\'s name)')
-    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, metavar='KEY=VALUE',
-                        help='change settings of the config, as train_dataloader.batch_size=4; lists as key="[a,b]"')
+    add_config_options(parser)
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
                         help='who started this process for distributed work (default: none, a single process)')
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from typing import Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -37,27 +37,27 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
         dataloader = cfg.get(f'{split}_dataloader')
         files = []
-        for dataset in _coco_datasets(dataloader['dataset'] if dataloader else None):
+        for dataset in coco_datasets(dataloader['dataset'] if dataloader else None):
             if (dataset, evaluated) not in seen:
                 check_dataset(dataset, evaluated)
                 seen.append((dataset, evaluated))
             # With a language model num_classes is a number of tokens.
             if 'language_model' not in cfg.model:
-                _check_num_classes(cfg.model, _classes(dataset))
+                check_num_classes(cfg.model, classes_of(dataset))
             files.append(_path(dataset, dataset['ann_file']))
-        _check_evaluators(evaluators, split, files)
+        check_evaluators(evaluators, split, files)
 
 
-def _coco_datasets(dataset) -> Iterator[dict]:
+def coco_datasets(dataset) -> Iterator[dict]:
     """The local COCO datasets in a dataset's config, out of their wrappers."""
     if dataset is None:
         return
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
-            yield from _coco_datasets(item)
+            yield from coco_datasets(item)
         return
     if 'dataset' in dataset or 'datasets' in dataset:
-        yield from _coco_datasets(dataset.get('dataset', dataset.get('datasets')))
+        yield from coco_datasets(dataset.get('dataset', dataset.get('datasets')))
         return
     kind = _kind(dataset)
     # Formats that a subclass reads in its own way (LVIS, panoptic) and files of another storage are left to those
@@ -79,7 +79,7 @@ def _path(dataset: dict, path: str) -> str:
     return os.path.join(dataset.get('data_root') or '', path)
 
 
-def _classes(dataset: dict) -> List[str]:
+def classes_of(dataset: dict) -> List[str]:
     """The classes of a dataset's config, from the file it names, or those of its type where it names none."""
     classes = _kind(dataset)._load_metainfo(dataset.get('metainfo')).get('classes', ())
     if isinstance(classes, str):
@@ -98,8 +98,31 @@ def check_dataset(dataset: dict, evaluated: bool = False) -> None:
     Raises:
         UserError: What is wrong, in which file, and what to do.
     """
-    ann_file = _path(dataset, dataset.get('ann_file', ''))
-    folder = _path(dataset, (dataset.get('data_prefix') or {}).get('img', ''))
+    coco = read_annotations(dataset)
+    ann_file, folder = paths_of(dataset)
+    try:
+        check_annotations(coco, evaluated)
+        check_classes(classes_of(dataset), [category['name'] for category in coco['categories']])
+    except UserError as error:
+        raise UserError(f'{ann_file}: {error}') from None
+    for what, paths in find_absent(coco['images'], folder).items():
+        if paths:
+            raise UserError(f'{len(paths)} of the {len(coco["images"])} images of {ann_file} {what}, as {min(paths)}')
+
+
+def paths_of(dataset: dict) -> Tuple[str, str]:
+    """The annotation file and the folder of the images of a COCO dataset's config."""
+    return (_path(dataset, dataset.get('ann_file', '')),
+            _path(dataset, (dataset.get('data_prefix') or {}).get('img', '')))
+
+
+def read_annotations(dataset: dict) -> dict:
+    """The content of a COCO dataset's annotation file.
+
+    Raises:
+        UserError: The file or the folder of the images is missing, or it is no JSON.
+    """
+    ann_file, folder = paths_of(dataset)
     layout = f'expected the annotations at {ann_file} and the images in {folder}'
     hint = 'lay the data out so or change data_root in the config; `make demo` trains with nothing to download'
     if not os.path.isfile(ann_file):
@@ -108,15 +131,9 @@ def check_dataset(dataset: dict, evaluated: bool = False) -> None:
         raise UserError(f'no image folder {folder}: {layout}; {hint}')
     try:
         with open(ann_file, encoding='utf-8') as file:
-            coco = json.load(file)
+            return json.load(file)
     except (ValueError, OSError) as error:
         raise UserError(f'{ann_file} is not readable as JSON: {error}') from None
-    try:
-        check_annotations(coco, evaluated)
-        check_classes(_classes(dataset), [category['name'] for category in coco['categories']])
-    except UserError as error:
-        raise UserError(f'{ann_file}: {error}') from None
-    _check_images(coco['images'], folder, ann_file)
 
 
 # What the fields hold that mmdet computes with or looks up.
@@ -137,34 +154,51 @@ def check_annotations(coco: dict, evaluated: bool = False) -> None:
     Raises:
         UserError: The first entry that lacks something, refers to nothing or is no number, and which.
     """
+    for _, problem in find_malformed(coco, evaluated):
+        raise UserError(f'malformed: {problem}')
+
+
+def find_malformed(coco: dict, evaluated: bool = False) -> Iterator[Tuple[str, str]]:
+    """What :func:`check_annotations` checks, all of it.
+
+    Yields:
+        tuple[str, str]: A kind of problem, and where it is and what was expected.
+    """
     fields = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'))
     # A test set without labels has no annotations at all.
     fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * evaluated)
-    ids = {}
+    ids, whole = {}, {}
     for part, keys in fields.items():
         entries = coco.get(part, [] if part == 'annotations' else None) if isinstance(coco, dict) else None
         if not isinstance(entries, list):
-            raise UserError(f'malformed: expected a list "{part}", as COCO\'s format has it')
+            yield 'a part that is missing', f'expected a list "{part}", as COCO\'s format has it'
+            return
+        ids[part], whole[part] = set(), []
         for i, entry in enumerate(entries):
             lacking = [key for key in keys if not isinstance(entry, dict) or entry.get(key) is None]
+            wrong = [] if lacking else [key for key, (kinds, _) in TYPES.items()
+                                        if key in entry and not isinstance(entry[key], kinds)]
             if lacking:
-                raise UserError(f'malformed: {part}[{i}] lacks {", ".join(lacking)}')
-            for key, (kinds, expected) in TYPES.items():
-                if key in entry and not isinstance(entry[key], kinds):
-                    raise UserError(f'malformed: {part}[{i}] has the {key} {entry[key]!r}; expected {expected}')
-        ids[part] = {entry['id'] for entry in entries}
-        if len(ids[part]) < len(entries):
-            raise UserError(f'malformed: {len(entries) - len(ids[part])} of the ids in "{part}" occur twice')
-    for entry in coco.get('annotations', []):
-        where = f'malformed: annotation {entry["id"]}'
+                yield 'entries that lack a field', f'{part}[{i}] lacks {", ".join(lacking)}'
+            elif wrong:
+                yield 'fields of a wrong kind', (f'{part}[{i}] has the {wrong[0]} {entry[wrong[0]]!r}; expected '
+                                                 f'{TYPES[wrong[0]][1]}')
+            elif entry['id'] in ids[part]:
+                yield 'ids that occur twice', f'{part}[{i}] has the id {entry["id"]!r} of an earlier entry'
+            else:
+                ids[part].add(entry['id'])
+                whole[part].append(entry)
+    for entry in whole['annotations']:
         for key, part in (('image_id', 'images'), ('category_id', 'categories')):
             if entry[key] not in ids[part]:
-                raise UserError(f'{where} has the {key} {entry[key]!r}, which "{part}" does not')
+                yield f'annotations without their {part}', (f'annotation {entry["id"]} has the {key} {entry[key]!r}, '
+                                                            f'which "{part}" does not')
         box = entry['bbox']
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            raise UserError(f'{where} has the bbox {box!r}; expected four numbers x, y, width, height')
+            yield 'boxes that are none', (f'annotation {entry["id"]} has the bbox {box!r}; expected four numbers x, y, '
+                                          'width, height')
         if not _is_number(entry['area']):
-            raise UserError(f'{where} has the area {entry["area"]!r}; expected a number')
+            yield 'areas that are none', f'annotation {entry["id"]} has the area {entry["area"]!r}; expected a number'
 
 
 def _is_number(value) -> bool:
@@ -197,32 +231,29 @@ def check_classes(classes: Sequence[str], names: Sequence[str]) -> None:
                   'classes and are left out', logger='current')
 
 
-def _check_images(images: List[dict], folder: str, ann_file: str) -> None:
-    """Check that the images are in their folder and not empty; reads no image."""
+def find_absent(images: List[dict], folder: str) -> Dict[str, List[str]]:
+    """The paths of images that 'are missing' from their folder and that 'are empty files'; reads no image."""
     by_folder = defaultdict(set)
     for image in images:
         path = os.path.join(folder, image['file_name'])
         by_folder[os.path.dirname(path)].add(os.path.basename(path))
-    missing, empty = [], []
+    absent = {'are missing': [], 'are empty files': []}
     # One listing a folder is much quicker than a look at each file.
     for path, wanted in by_folder.items():
         there = {entry.name: entry for entry in os.scandir(path)} if os.path.isdir(path) else {}
-        missing += [os.path.join(path, name) for name in wanted - set(there)]
-        for name in wanted & set(there):
-            if not there[name].is_file():
-                missing.append(os.path.join(path, name))
+        for name in wanted:
+            if name not in there or not there[name].is_file():
+                absent['are missing'].append(os.path.join(path, name))
             elif there[name].stat().st_size == 0:
-                empty.append(os.path.join(path, name))
-    for what, paths in (('are missing', missing), ('are empty files', empty)):
-        if paths:
-            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, as {min(paths)}')
+                absent['are empty files'].append(os.path.join(path, name))
+    return absent
 
 
-def _check_num_classes(part, classes: List[str]) -> None:
+def check_num_classes(part, classes: List[str]) -> None:
     """Check the number of classes of every ``bbox_head`` and ``mask_head`` in a model's config."""
     if isinstance(part, (list, tuple)):
         for item in part:
-            _check_num_classes(item, classes)
+            check_num_classes(item, classes)
     elif isinstance(part, dict):
         for name in ('bbox_head', 'mask_head'):
             heads = part.get(name)
@@ -232,10 +263,10 @@ def _check_num_classes(part, classes: List[str]) -> None:
                                     f'dataset has {len(classes)} classes {tuple(classes)}; set them equal in the '
                                     'config')
         for item in part.values():
-            _check_num_classes(item, classes)
+            check_num_classes(item, classes)
 
 
-def _check_evaluators(evaluators: Sequence[dict], split: str, files: List[str]) -> None:
+def check_evaluators(evaluators: Sequence[dict], split: str, files: List[str]) -> None:
     """Check that a split's COCO metrics read the annotation file that its dataset reads."""
     for evaluator in evaluators:
         ann_file = evaluator.get('ann_file')

@@ -141,7 +141,7 @@ def test_truncated_json(cfg):
 @pytest.mark.parametrize('change, says', [
     (lambda c: c.pop('images'), 'expected a list "images"'),
     (lambda c: c['images'][1].pop('file_name'), r'images\[1\] lacks file_name'),
-    (lambda c: c['images'][1].update(id=c['images'][0]['id']), '1 of the ids in "images" occur twice'),
+    (lambda c: c['images'][1].update(id=c['images'][0]['id']), r'images\[1\] has the id 1 of an earlier entry'),
     (lambda c: c['annotations'][0].pop('area'), r'annotations\[0\] lacks area'),
     (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), r'annotation 1 has the bbox \[1, 2, 3\]'),
     (lambda c: c['annotations'][0].update(bbox=[1, 2, 3, float('nan')]), 'annotation 1 has the bbox'),
