@@ -3,7 +3,6 @@ import copy
 import glob
 import json
 import os
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -27,6 +26,7 @@ from .engine.run import errors_of_the_user
 from .errors import UserError
 from .evaluation.coco_eval import coco_entries, load_json
 from .evaluation.files import write_json
+from .visualization import quiet_drawing
 
 VIDEO_EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
 
@@ -248,8 +248,7 @@ class StrictInferencer(DetInferencer):
         """An item's image with the detections above a threshold, BGR."""
         # mmdet draws on arrays as if they were RGB, though the model takes them as BGR.
         image = item.path if item.image is None else item.image[..., ::-1]
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='.*out of bounds')  # of any box that touches the border
+        with quiet_drawing():
             return self.visualize([image], [sample], return_vis=True, pred_score_thr=score_thr)[0][..., ::-1]
 
 

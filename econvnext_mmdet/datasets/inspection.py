@@ -5,9 +5,11 @@ makes a training or an evaluation fail or be wrong. A warning is what MMDetectio
 area or outside their image, trains on images without boxes or leaves them out, and takes twice what is there twice.
 """
 import hashlib
+import io
 import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
@@ -25,6 +27,7 @@ from rich.progress import Progress
 
 from ..errors import UserError
 from ..evaluation.tables import align
+from ..visualization import quiet_drawing
 from .checks import (
     check_classes,
     check_evaluators,
@@ -315,7 +318,8 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
         count (int): How many samples, from the whole of the data set. Defaults to 9.
     """
     init_default_scope('mmdet')
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    with redirect_stdout(io.StringIO()):  # pycocotools prints
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
     columns = int(np.ceil(np.sqrt(len(chosen))))
     figure = Figure(figsize=(4 * columns, 4 * -(-len(chosen) // columns)), layout='tight')
@@ -334,5 +338,6 @@ def _drawn(dataset: torch.utils.data.Dataset, indices: Iterable[int]) -> Iterato
         sample = dataset[int(i)]
         sample['data_samples'].gt_instances.bboxes = sample['data_samples'].gt_instances.bboxes.tensor
         image = sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1]  # pipelines load BGR
-        visualizer.add_datasample('', np.ascontiguousarray(image), sample['data_samples'], draw_pred=False)
+        with quiet_drawing():
+            visualizer.add_datasample('', np.ascontiguousarray(image), sample['data_samples'], draw_pred=False)
         yield visualizer.get_image()

@@ -2,7 +2,6 @@
 import json
 import os
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -18,6 +17,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from ..errors import UserError
+from ..visualization import quiet_drawing
 from .analysis import KINDS, ImageMatches, confusion_matrix, find_errors, match_images
 from .coco_eval import GEOMETRY, CocoEvaluator, CocoResult, load_json
 from .files import write_json
@@ -330,8 +330,7 @@ def _draw(file: Path, evaluator: CocoEvaluator, iou_type: str, match: ImageMatch
     sample = DetDataSample(gt_instances=_instances(evaluator, iou_type, match.annotations),
                            pred_instances=_instances(evaluator, iou_type, found))
     sample.pred_instances.scores = torch.tensor([entry['score'] for entry in found])
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='.*out of bounds')  # of a box that ends with the image
+    with quiet_drawing():
         visualizer.add_datasample('', image, sample, pred_score_thr=-1, out_file=str(file))
 
 
