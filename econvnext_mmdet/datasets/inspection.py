@@ -55,8 +55,10 @@ class Finding:
     examples: List[str]
 
     def __str__(self) -> str:
+        if not self.examples:
+            return f'{self.severity}: {self.what}'
         examples = ', '.join(self.examples) + (', ...' if self.count > len(self.examples) else '')
-        return f'{self.severity}: {self.what}: {self.count}' + (f' ({examples})' if examples else '')
+        return f'{self.severity}: {self.what}: {self.count} ({examples})'
 
 
 @dataclass
