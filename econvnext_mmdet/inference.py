@@ -3,7 +3,6 @@ import copy
 import glob
 import json
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,8 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .checkpoint import check_fits, read_state_dict
 from .engine.run import errors_of_the_user
 from .errors import UserError
-from .evaluation.coco_eval import coco_entries, load_json
-from .evaluation.files import write_json
+from .evaluation.coco_eval import coco_entries
+from .files import load_json, whole_file, write_json
 from .visualization import quiet_drawing
 
 VIDEO_EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
@@ -103,7 +102,7 @@ def infer(cfg: Config, checkpoint: str, inputs: Sequence[str], out: str = 'infer
     progress = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                         console=console, disable=not console.is_terminal)
     report = Report()
-    with _whole(folder / 'results.json') as part, open(part, 'w', encoding='utf-8') as file, progress:
+    with whole_file(folder / 'results.json') as part, open(part, 'w', encoding='utf-8') as file, progress:
         results = _Results(file, report, score_thr, image_ids, cat_ids)
 
         def detect(items: Iterable[_Item]) -> Iterator[Tuple[str, Optional[np.ndarray]]]:
@@ -328,7 +327,7 @@ def _picture_path(folder: Path, root: str, path: str) -> Path:
 
 def _write_video(path: Path, fps: float, pictures: Iterable[Optional[np.ndarray]]) -> None:
     """Write pictures (BGR) as a video; without any, or where they are None, only go through them."""
-    with _whole(path) as part:
+    with whole_file(path) as part:
         writer = None
         try:
             for picture in pictures:
@@ -344,18 +343,6 @@ def _write_video(path: Path, fps: float, pictures: Iterable[Optional[np.ndarray]
         finally:
             if writer is not None:
                 writer.release()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name to write a file under; it gets its own when it is whole, and else is removed."""
-    part = path.with_name(f'.part-{path.name}')  # keeps the ending, which says the format
-    try:
-        yield part
-        if part.exists():
-            os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_device(device: Optional[str]) -> str:

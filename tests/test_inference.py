@@ -16,7 +16,7 @@ from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.engine.run import load_config
 from econvnext_mmdet.errors import UserError
-from econvnext_mmdet.evaluation.files import evaluate_files
+from econvnext_mmdet.evaluation.coco_eval import evaluate_files
 from econvnext_mmdet.inference import StrictInferencer, find_files, infer
 
 from .conftest import ROOT, options

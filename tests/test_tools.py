@@ -21,8 +21,8 @@ from econvnext_mmdet.complexity import count_detector
 from econvnext_mmdet.engine import run
 from econvnext_mmdet.engine.hooks import coco_table
 from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.evaluation.coco_eval import evaluate_files
 from econvnext_mmdet.evaluation.coco_metric import NAMES
-from econvnext_mmdet.evaluation.files import evaluate_files
 
 from .conftest import ROOT, options
 

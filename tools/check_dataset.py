@@ -29,7 +29,7 @@ def main() -> None:
     # Imported late: --help and wrong options answer at once.
     from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
     from econvnext_mmdet.engine.run import load_config
-    from econvnext_mmdet.evaluation.files import write_json
+    from econvnext_mmdet.files import write_json
     cfg = load_config(args.config, args.cfg_options)
     inspections = inspect_config(cfg, read_images=not args.annotations_only)
     print(*inspections, sep='\n\n', end='\n\n')

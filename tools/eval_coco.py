@@ -3,7 +3,7 @@
 import argparse
 
 from econvnext_mmdet import cli
-from econvnext_mmdet.evaluation.coco_eval import ENGINES, GEOMETRY
+from econvnext_mmdet.evaluation.coco_eval import ENGINES, GEOMETRY, evaluate_files
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,8 +22,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from econvnext_mmdet.evaluation.files import evaluate_files, write_json
     from econvnext_mmdet.evaluation.tables import class_table, stats_table
+    from econvnext_mmdet.files import write_json
     results = evaluate_files(args.annotations, args.results, args.iou_type, args.engine)
     print(stats_table({iou_type: result.stats for iou_type, result in results.items()}))
     for iou_type, result in results.items():

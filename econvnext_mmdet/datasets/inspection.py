@@ -35,10 +35,10 @@ from .checks import (
     classes_of,
     coco_datasets,
     find_absent,
-    find_malformed,
     paths_of,
     read_annotations,
 )
+from .coco_format import find_malformed
 
 EXAMPLES = 3  # of each finding
 # COCO's sizes, by the area in pixels.

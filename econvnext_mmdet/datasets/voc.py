@@ -1,6 +1,4 @@
 """Pascal VOC annotations (XML) to COCO's JSON."""
-import json
-import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ import cv2
 from mmcv.image import imread
 
 from ..errors import UserError
+from ..files import write_json
 
 
 @dataclass
@@ -95,8 +94,8 @@ def voc_to_coco(root: str, out: str, split: Optional[str] = None,
         item.update(id=i + 1, category_id=ids[item.pop('label')])
     report.images = len(images)
     report.objects = Counter({name: report.objects[name] for name in classes})
-    _write(Path(out), dict(categories=[dict(id=i, name=name) for name, i in ids.items()],
-                           images=images, annotations=objects))
+    write_json(out, dict(categories=[dict(id=i, name=name) for name, i in ids.items()], images=images,
+                         annotations=objects))
     return report
 
 
@@ -161,11 +160,3 @@ def _clip(corners: tuple, height: int, width: int) -> Optional[list]:
     left, top = max(corners[0] - 1, 0), max(corners[1] - 1, 0)
     right, bottom = min(corners[2], width), min(corners[3], height)
     return [left, top, right - left, bottom - top] if right > left and bottom > top else None
-
-
-def _write(path: Path, content: dict) -> None:
-    """Write JSON so that the file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    part.write_text(json.dumps(content))
-    os.replace(part, path)

@@ -10,8 +10,7 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from .coco_eval import ENGINES
-from .files import evaluate_files
+from .coco_eval import ENGINES, evaluate_files
 from .tables import align
 
 

@@ -8,7 +8,9 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from ..datasets.coco_format import check_annotations
 from ..errors import UserError
+from ..files import load_json
 
 ENGINES = ('faster-coco-eval', 'pycocotools')
 # COCO's twelve numbers in its order: precision over IoU 0.5 to 0.95, at 0.5 and at 0.75, of small (area below
@@ -54,24 +56,6 @@ def _engine(name: str) -> tuple:
     return COCO, COCOeval_faster
 
 
-def load_json(path: str, kind: type) -> Any:
-    """Read a JSON file whose content is of a kind, ``dict`` or ``list``.
-
-    Raises:
-        UserError: The file is missing, no JSON or of another kind.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f'cannot read {path} as JSON: {error}') from None
-    if not isinstance(content, kind):
-        expected = dict(dict='an annotation file: an object with images, annotations and categories',
-                        list='a results file: a list with an entry for each detection')[kind.__name__]
-        raise UserError(f'{path} is not what was expected, {expected}')
-    return content
-
-
 def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> List[dict]:
     """The detections of one image in COCO's results format.
 
@@ -113,13 +97,14 @@ class CocoEvaluator:
 
     def __init__(self, coco: dict, engine: str = 'faster-coco-eval'):
         self._coco_class, self._eval_class = _engine(engine)
-        lacking = [part for part in ('images', 'annotations', 'categories') if not isinstance(coco.get(part), list)]
-        if lacking:
-            raise UserError(f'the annotation file lacks {", ".join(lacking)}')
+        coco.setdefault('annotations', [])  # a test set without labels may have none
+        check_annotations(coco)
+        if engine != 'pycocotools':
+            for image in coco['images']:
+                if not isinstance(image['id'], int):
+                    raise UserError(f'{engine} takes numbers as ids of images, and here is {image["id"]!r}; take the '
+                                    "engine 'pycocotools'")
         for i, annotation in enumerate(coco['annotations']):
-            absent = {'image_id', 'category_id', 'bbox', 'area'} - set(annotation)
-            if absent:
-                raise UserError(f'annotations[{i}] lacks {", ".join(sorted(absent))}')
             # The engines take the id of a match for true or false, and so an object with id 0 for unmatched.
             annotation['id'] = i + 1
             annotation.setdefault('iscrowd', 0)
@@ -206,6 +191,37 @@ class CocoEvaluator:
                 if not annotation.get(key):
                     raise UserError(f'masks cannot be evaluated: annotation {annotation["id"]} of the ground truth '
                                     '(counted from 1) has no segmentation')
+
+
+def evaluate_files(annotations: str, results: str, iou_types: Optional[Sequence[str]] = None,
+                   engine: str = ENGINES[0]) -> Dict[str, CocoResult]:
+    """Evaluate a COCO results file against a COCO annotation file.
+
+    Args:
+        annotations (str): The annotation file.
+        results (str): The results file.
+        iou_types (Sequence[str], optional): Of 'bbox' and 'segm'. Defaults to None: boxes or masks or both, as
+            the results have them; boxes where there is not one detection.
+        engine (str): 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
+
+    Returns:
+        dict[str, CocoResult]: By kind of geometry.
+
+    Raises:
+        UserError: A file is missing, is malformed or does not belong to the other one.
+    """
+    coco, entries = load_json(annotations, dict), load_json(results, list)
+    if iou_types is None:
+        first = entries[0] if entries and isinstance(entries[0], dict) else {}
+        iou_types = [name for name, key in GEOMETRY.items() if key in first] or ['bbox']
+    try:
+        evaluator = CocoEvaluator(coco, engine)
+    except UserError as error:
+        raise UserError(f'{annotations}: {error}') from None
+    try:
+        return {iou_type: evaluator.evaluate(entries, iou_type) for iou_type in iou_types}
+    except UserError as error:
+        raise UserError(f'{results}: {error}') from None
 
 
 def _is_detection(entry: Any, key: str) -> bool:

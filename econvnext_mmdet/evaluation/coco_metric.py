@@ -6,7 +6,8 @@ from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from .coco_eval import GEOMETRY, STATS, CocoEvaluator, coco_entries, load_json
+from ..files import load_json
+from .coco_eval import GEOMETRY, STATS, CocoEvaluator, coco_entries
 from .tables import class_table
 
 # MMDetection's names of the twelve.

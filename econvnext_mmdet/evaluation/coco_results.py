@@ -1,9 +1,9 @@
 """Detections as a COCO results file."""
-import json
 from typing import Sequence
 
 from mmdet.evaluation import DumpDetResults
 
+from ..files import write_json
 from .coco_eval import coco_entries
 
 
@@ -26,6 +26,5 @@ class DumpCocoResults(DumpDetResults):
         entries = []
         for sample in results:
             entries += coco_entries(sample['img_id'], sample['pred_instances'], self.cat_ids)
-        with open(self.out_file_path, 'w', encoding='utf-8') as file:
-            json.dump(entries, file)
+        write_json(self.out_file_path, entries)
         return {}

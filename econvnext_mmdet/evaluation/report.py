@@ -17,10 +17,10 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from ..errors import UserError
+from ..files import load_json, write_json
 from ..visualization import quiet_drawing
 from .analysis import KINDS, ImageMatches, confusion_matrix, find_errors, match_images
-from .coco_eval import GEOMETRY, CocoEvaluator, CocoResult, load_json
-from .files import write_json
+from .coco_eval import GEOMETRY, CocoEvaluator, CocoResult
 from .tables import MEANING, format_cell
 
 GEOMETRY_NAMES = dict(bbox='Boxes', segm='Masks')

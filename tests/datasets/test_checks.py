@@ -5,7 +5,8 @@ import shutil
 import pytest
 from mmengine.config import Config
 
-from econvnext_mmdet.datasets.checks import check_annotations, check_classes, check_datasets
+from econvnext_mmdet.datasets.checks import check_classes, check_datasets
+from econvnext_mmdet.datasets.coco_format import check_annotations
 from econvnext_mmdet.errors import UserError
 
 from ..conftest import ROOT

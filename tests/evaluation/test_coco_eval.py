@@ -8,8 +8,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from econvnext_mmdet.errors import UserError
-from econvnext_mmdet.evaluation.coco_eval import ENGINES, STATS, CocoEvaluator, coco_entries
-from econvnext_mmdet.evaluation.files import evaluate_files
+from econvnext_mmdet.evaluation.coco_eval import ENGINES, STATS, CocoEvaluator, coco_entries, evaluate_files
 
 from .scenes import SIZE, make_scene
 
@@ -97,6 +96,18 @@ def test_classes(engine):
     assert sum(e['objects'] for e in result.classes) == sum(not a['iscrowd'] for a in coco['annotations'])
 
 
+def test_ids_that_are_texts():
+    coco, entries = make_scene()
+    expected = CocoEvaluator(deepcopy(coco)).evaluate(entries).stats
+    for item in coco['images']:
+        item['id'] = f'image {item["id"]:04d}'
+    for item in (*coco['annotations'], *entries):
+        item['image_id'] = f'image {item["image_id"]:04d}'
+    assert CocoEvaluator(deepcopy(coco), 'pycocotools').evaluate(entries).stats == expected
+    with pytest.raises(UserError, match="numbers as ids of images, and here is 'image 0003'; take the engine 'pycoco"):
+        CocoEvaluator(coco)
+
+
 def test_entries_of_a_model():
     entries = coco_entries(7, dict(
         labels=np.array([1, 0]), bboxes=np.array([[1, 2, 4, 8], [0, 0, 2, 2]], np.float32),
@@ -142,10 +153,10 @@ def test_bad_files(tmp_path):
         evaluate_files(str(gt), str(dt))
     del coco['annotations'][2]['area'], coco['annotations'][2]['bbox']
     gt.write_text(json.dumps(coco))
-    with pytest.raises(UserError, match=r'gt.json: annotations\[2\] lacks area, bbox'):
+    with pytest.raises(UserError, match=r'gt.json: malformed: annotations\[2\] lacks bbox, area'):
         evaluate_files(str(gt), str(dt))
-    gt.write_text(json.dumps(dict(images=[], categories=[])))
-    with pytest.raises(UserError, match='lacks annotations'):
+    gt.write_text(json.dumps(dict(images=[], annotations=[])))
+    with pytest.raises(UserError, match='expected a list "categories"'):
         evaluate_files(str(gt), str(dt))
     dt.write_text('[{"image_id": 3, ')
     with pytest.raises(UserError, match='cannot read .*dt.json as JSON'):
