@@ -41,8 +41,8 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
         boxes = np.stack([rng.uniform(0, 640 - sides), rng.uniform(0, 480 - sides), sides, sides], axis=1)
         labels = rng.integers(1, classes + 1, count)
         coco['annotations'] += [
-            dict(image_id=image, category_id=label, bbox=box, area=box[2] * box[3], iscrowd=0)
-            for label, box in zip(labels.tolist(), boxes.tolist())]
+            dict(id=i, image_id=image, category_id=label, bbox=box, area=box[2] * box[3], iscrowd=0)
+            for i, (label, box) in enumerate(zip(labels.tolist(), boxes.tolist()), len(coco['annotations']) + 1)]
         near = np.repeat(boxes, 2, axis=0)
         near += rng.normal(0, 0.08, near.shape) * near[:, 2:3]
         others = detections - len(near)

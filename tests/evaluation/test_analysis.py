@@ -46,8 +46,11 @@ def scene(objects, detections, crowds=()):
     """One image of 100 x 100: (box, class) of objects and crowds, (box, class, score) of detections."""
     coco = dict(images=[dict(id=1, file_name='a.jpg', height=100, width=100)],
                 categories=[dict(id=i, name=f'class {i}') for i in (1, 2)],
-                annotations=[dict(image_id=1, bbox=box, category_id=label, area=box[2] * box[3], iscrowd=crowd)
-                             for crowd, items in ((0, objects), (1, crowds)) for box, label in items])
+                annotations=[])
+    for crowd, items in ((0, objects), (1, crowds)):
+        coco['annotations'] += [
+            dict(id=len(coco['annotations']) + i, image_id=1, bbox=box, category_id=label, area=box[2] * box[3],
+                 iscrowd=crowd) for i, (box, label) in enumerate(items, 1)]
     entries = [dict(image_id=1, bbox=box, category_id=label, score=score) for box, label, score in detections]
     evaluator = CocoEvaluator(coco)
     return evaluator, list(match_images(evaluator, entries, 'bbox')), entries
