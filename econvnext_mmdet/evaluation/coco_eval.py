@@ -10,7 +10,7 @@ import numpy as np
 
 from ..datasets.coco_format import check_annotations
 from ..errors import UserError
-from ..files import load_json
+from ..files import load_json, no_garbage_collection
 
 ENGINES = ('faster-coco-eval', 'pycocotools')
 # COCO's twelve numbers in its order: precision over IoU 0.5 to 0.95, at 0.5 and at 0.75, of small (area below
@@ -136,14 +136,15 @@ class CocoEvaluator:
             UserError: An entry or an annotation lacks what the evaluation needs, or refers to no image or class.
         """
         key = GEOMETRY[iou_type]
-        self._check(entries, key)
-        # Only what is evaluated: with a box there too, the engines would take it for the area of a mask.
-        entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
-        with redirect_stdout(io.StringIO()):
+        with no_garbage_collection(), redirect_stdout(io.StringIO()):  # pycocotools prints
+            self._check(entries, key)
+            # Only what is evaluated: with a box there too, the engines would take it for the area of a mask.
+            entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
             if entries:
                 detections = self.coco.loadRes(entries)
             else:  # which pycocotools' loadRes cannot
                 detections = self._load(dict(self.coco.dataset, annotations=[]))
+        with redirect_stdout(io.StringIO()):
             engine = self._eval_class(self.coco, detections, iou_type)
             engine.params.catIds = list(self.categories if cat_ids is None else cat_ids)
             start = time.perf_counter()
