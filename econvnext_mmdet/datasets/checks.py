@@ -3,9 +3,11 @@
 MMDetection takes the categories in the order of the annotation file, whatever order the config names them in,
 and leaves out without a word a class that the file lacks: labels shift or mAP stays 0.
 """
+import gc
 import json
 import os
 from collections import defaultdict
+from contextlib import contextmanager
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmdet.datasets import CocoDataset
@@ -32,41 +34,50 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """
     seen = []
     for split in splits:
-        evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
-        evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+        evaluators = evaluators_of(cfg, split)
         evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
-        dataloader = cfg.get(f'{split}_dataloader')
         files = []
-        for dataset in coco_datasets(dataloader['dataset'] if dataloader else None):
+        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
             if (dataset, evaluated) not in seen:
                 check_dataset(dataset, evaluated)
                 seen.append((dataset, evaluated))
-            # With a language model num_classes is a number of tokens.
-            if 'language_model' not in cfg.model:
-                check_num_classes(cfg.model, classes_of(dataset))
+            check_num_classes(cfg.get('model'), classes_of(dataset))
             files.append(_path(dataset, dataset['ann_file']))
         check_evaluators(evaluators, split, files)
 
 
-def coco_datasets(dataset) -> Iterator[dict]:
-    """The local COCO datasets in a dataset's config, out of their wrappers."""
-    if dataset is None:
-        return
+def evaluators_of(cfg: Config, split: str) -> List[dict]:
+    """The configs of a split's metrics; training has none."""
+    evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def datasets_of(cfg: Config, split: str) -> List[dict]:
+    """The configs of a split's datasets, out of their wrappers."""
+    return list(_unwrapped((cfg.get(f'{split}_dataloader') or {}).get('dataset')))
+
+
+def _unwrapped(dataset) -> Iterator[dict]:
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
-            yield from coco_datasets(item)
-        return
-    if 'dataset' in dataset or 'datasets' in dataset:
-        yield from coco_datasets(dataset.get('dataset', dataset.get('datasets')))
-        return
-    kind = _kind(dataset)
-    # Formats that a subclass reads in its own way (LVIS, panoptic) and files of another storage are left to those
-    # who read them.
-    if kind is not None and all(getattr(kind, name, None) is getattr(CocoDataset, name)
-                                for name in ('load_data_list', 'parse_data_info')) \
-            and '://' not in _path(dataset, dataset.get('ann_file', '')) \
-            and (dataset.get('backend_args') or {}).get('backend', 'local') == 'local':
+            yield from _unwrapped(item)
+    elif dataset is not None and ('dataset' in dataset or 'datasets' in dataset):
+        yield from _unwrapped(dataset.get('dataset', dataset.get('datasets')))
+    elif dataset is not None:
         yield dataset
+
+
+def is_local_coco(dataset: dict) -> bool:
+    """Whether a dataset's config reads local files in COCO's format.
+
+    Formats that a subclass reads in its own way (LVIS, panoptic) and files of another storage are left to those
+    who read them.
+    """
+    kind = _kind(dataset)
+    return kind is not None and all(getattr(kind, name, None) is getattr(CocoDataset, name)
+                                    for name in ('load_data_list', 'parse_data_info')) \
+        and '://' not in _path(dataset, dataset.get('ann_file', '')) \
+        and (dataset.get('backend_args') or {}).get('backend', 'local') == 'local'
 
 
 def _kind(dataset: dict) -> Optional[type]:
@@ -98,13 +109,17 @@ def check_dataset(dataset: dict, evaluated: bool = False) -> None:
     Raises:
         UserError: What is wrong, in which file, and what to do.
     """
+    check_layout(dataset)
     coco = read_annotations(dataset)
     ann_file, folder = paths_of(dataset)
     try:
         check_annotations(coco, evaluated)
-        check_classes(classes_of(dataset), [category['name'] for category in coco['categories']])
+        left_out = check_classes(classes_of(dataset), [category['name'] for category in coco['categories']])
     except UserError as error:
         raise UserError(f'{ann_file}: {error}') from None
+    if left_out:
+        print_log(f'{len(left_out)} of the annotation file\'s categories are not among the config\'s classes and are '
+                  'left out', logger='current')
     for what, paths in find_absent(coco['images'], folder).items():
         if paths:
             raise UserError(f'{len(paths)} of the {len(coco["images"])} images of {ann_file} {what}, as {min(paths)}')
@@ -116,11 +131,11 @@ def paths_of(dataset: dict) -> Tuple[str, str]:
             _path(dataset, (dataset.get('data_prefix') or {}).get('img', '')))
 
 
-def read_annotations(dataset: dict) -> dict:
-    """The content of a COCO dataset's annotation file.
+def check_layout(dataset: dict) -> None:
+    """Check that the annotation file and the folder of the images of a COCO dataset's config are there.
 
     Raises:
-        UserError: The file or the folder of the images is missing, or it is no JSON.
+        UserError: Which is missing, and the layout that the config expects.
     """
     ann_file, folder = paths_of(dataset)
     layout = f'expected the annotations at {ann_file} and the images in {folder}'
@@ -129,21 +144,43 @@ def read_annotations(dataset: dict) -> dict:
         raise UserError(f'no annotation file {ann_file}: {layout}; {hint}')
     if not os.path.isdir(folder):
         raise UserError(f'no image folder {folder}: {layout}; {hint}')
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Without the collection of cycles: JSON has none, and to look for them takes as long as to read it."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        with open(ann_file, encoding='utf-8') as file:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_annotations(dataset: dict) -> dict:
+    """The content of a COCO dataset's annotation file.
+
+    Raises:
+        UserError: The file is not readable as JSON.
+    """
+    ann_file, _ = paths_of(dataset)
+    try:
+        with no_collection(), open(ann_file, encoding='utf-8') as file:
             return json.load(file)
     except (ValueError, OSError) as error:
         raise UserError(f'{ann_file} is not readable as JSON: {error}') from None
 
 
-def check_classes(classes: Sequence[str], names: Sequence[str]) -> None:
+def check_classes(classes: Sequence[str], names: Sequence[str]) -> List[str]:
     """Check the classes of a config against the categories of an annotation file.
-
-    Categories that the config does not name are left out of training, which is allowed and logged.
 
     Args:
         classes (Sequence[str]): The config's, in its order.
         names (Sequence[str]): The file's, in its order.
+
+    Returns:
+        list[str]: The categories that the config does not name: training leaves them out, which is allowed.
 
     Raises:
         UserError: The file lacks a class or has them in another order.
@@ -157,9 +194,7 @@ def check_classes(classes: Sequence[str], names: Sequence[str]) -> None:
         raise UserError(f'the file has the classes in another order than the config: expected {tuple(classes)}, '
                         f'found {tuple(used)}. MMDetection labels by the order of the file, so give '
                         f'metainfo.classes in that order.')
-    if len(used) < len(names):
-        print_log(f'{len(names) - len(used)} of the annotation file\'s categories are not among the config\'s '
-                  'classes and are left out', logger='current')
+    return [name for name in names if name not in classes]
 
 
 def find_absent(images: List[dict], folder: str) -> Dict[str, List[str]]:
@@ -181,11 +216,14 @@ def find_absent(images: List[dict], folder: str) -> Dict[str, List[str]]:
 
 
 def check_num_classes(part, classes: List[str]) -> None:
-    """Check the number of classes of every ``bbox_head`` and ``mask_head`` in a model's config."""
+    """Check the number of classes of every ``bbox_head`` and ``mask_head`` in a model's config.
+
+    With a language model that is a number of tokens, and not checked.
+    """
     if isinstance(part, (list, tuple)):
         for item in part:
             check_num_classes(item, classes)
-    elif isinstance(part, dict):
+    elif isinstance(part, dict) and 'language_model' not in part:
         for name in ('bbox_head', 'mask_head'):
             heads = part.get(name)
             for head in heads if isinstance(heads, (list, tuple)) else [heads]:

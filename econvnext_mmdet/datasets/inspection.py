@@ -2,23 +2,27 @@
 
 The checks of :mod:`.checks` stop a training at the first thing wrong; here all is found and counted. An error is what
 makes a training or an evaluation fail or be wrong. A warning is what MMDetection passes over: it drops boxes without
-area or outside their image, trains on images without boxes or leaves them out, and takes twice what is there twice.
+area, narrower or lower than a pixel, or outside their image, trains on images without boxes or leaves them out, and
+takes twice what is there twice. COCO's evaluation keeps all boxes; one without area can only be missed there.
 """
 import hashlib
 import io
+import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
+import cv2
 import mmcv
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmdet.registry import DATASETS
+from mmdet.structures.bbox import get_box_tensor
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -27,14 +31,19 @@ from rich.progress import Progress
 
 from ..errors import UserError
 from ..evaluation.tables import align
+from ..files import whole_file
 from ..visualization import quiet_drawing
 from .checks import (
     check_classes,
     check_evaluators,
+    check_layout,
     check_num_classes,
     classes_of,
-    coco_datasets,
+    datasets_of,
+    evaluators_of,
     find_absent,
+    is_local_coco,
+    no_collection,
     paths_of,
     read_annotations,
 )
@@ -115,27 +124,29 @@ def inspect_config(cfg: Config, read_images: bool = True) -> List[Inspection]:
     found: Dict[tuple, Inspection] = {}
     others = []
     for split in ('train', 'val', 'test'):
-        dataloader = cfg.get(f'{split}_dataloader')
-        evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
-        evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
-        datasets = list(coco_datasets(dataloader['dataset'] if dataloader else None))
-        if dataloader and not datasets:
-            others.append(Inspection(split, str(dataloader['dataset']['type']), findings=[
-                Finding('warning', 'not inspected, as it has no local files in COCO\'s format', 1, [])]))
+        evaluators = evaluators_of(cfg, split)
+        datasets = datasets_of(cfg, split)
+        files = [paths_of(dataset)[0] for dataset in datasets if is_local_coco(dataset)]
         for dataset in datasets:
+            if not is_local_coco(dataset):
+                others.append(Inspection(split, f'{dataset["type"]} {dataset.get("ann_file", "")}'.rstrip(), findings=[
+                    Finding('warning', 'not inspected, as it has no local files in COCO\'s format', 1, [])]))
+                continue
             key = (paths_of(dataset), split == 'train')
-            if key in found:
+            if key not in found:
+                found[key] = _inspect(dataset, split, evaluators, read_images)
+            elif split not in found[key].split:
                 found[key].split += f', {split}'
-            else:
-                found[key] = _inspect(cfg, dataset, split, read_images)
             findings = _Findings()
-            findings.attempt(check_num_classes, cfg.model, classes_of(dataset))
-            findings.attempt(check_evaluators, evaluators, split, [paths_of(item)[0] for item in datasets])
+            classes = findings.attempt(classes_of, dataset)
+            if classes is not None:
+                findings.attempt(check_num_classes, cfg.get('model'), classes)
+            findings.attempt(check_evaluators, evaluators, split, files)
             found[key].findings += [f for f in findings.listed() if f not in found[key].findings]
     if not found:
         raise UserError('the config has no local dataset in COCO\'s format, and only such can be inspected')
+    _find_leaks(found.values())
     inspections = [*found.values(), *others]
-    _find_leaks(inspections)
     for inspection in inspections:
         inspection.findings.sort(key=lambda finding: finding.severity)
     return inspections
@@ -165,51 +176,58 @@ class _Findings:
             self._found[severity, what] += examples[:EXAMPLES]
             self._counts[severity, what] += len(examples) if count is None else count
 
-    def attempt(self, check, *args) -> bool:
-        """Run a check that raises an error of the user's; whether it passed."""
+    def attempt(self, check, *args) -> Any:
+        """What a check returns, or None and one more finding where it raises an error of the user's."""
         try:
-            check(*args)
+            return check(*args)
         except UserError as error:
             self._found['error', str(error)], self._counts['error', str(error)] = [], 1
-            return False
-        return True
 
     def listed(self) -> List[Finding]:
         return [Finding(*kind, self._counts[kind], examples[:EXAMPLES]) for kind, examples in self._found.items()]
 
 
-def _inspect(cfg: Config, dataset: dict, split: str, read_images: bool) -> Inspection:
+def _inspect(dataset: dict, split: str, evaluators: List[dict], read_images: bool) -> Inspection:
     """Inspect one dataset."""
     ann_file, folder = paths_of(dataset)
     inspection, findings = Inspection(split, ann_file), _Findings()
-    try:
-        coco = read_annotations(dataset)
-    except UserError as error:
-        inspection.findings = [Finding('error', str(error), 1, [])]
-        return inspection
-    by_kind: Dict[str, List[str]] = defaultdict(list)
-    for kind, problem in find_malformed(coco, evaluated=split != 'train'):
-        by_kind[kind].append(problem)
-    for kind, problems in by_kind.items():
-        findings.add('error', kind, problems)
-    if not by_kind:
-        _inspect_annotations(inspection, findings, coco, dataset, split)
-        for what, paths in find_absent(coco['images'], folder).items():
-            findings.add('error', f'images that {what}', sorted(paths))
-        if read_images:
-            _inspect_images(inspection, findings, coco['images'], folder)
+    findings.attempt(check_layout, dataset)
+    coco = findings.attempt(read_annotations, dataset) if os.path.isfile(ann_file) else None
+    if coco is not None:
+        with no_collection():
+            evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
+            by_kind: Dict[str, List[str]] = defaultdict(list)
+            for kind, problem in find_malformed(coco, evaluated):
+                by_kind[kind].append(problem)
+            for kind, problems in by_kind.items():
+                findings.add('error', kind, problems)
+            if not by_kind:
+                need_masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ()) or any(
+                    'segm' in (evaluator.get('metric') or ()) for evaluator in evaluators)
+                _inspect_annotations(inspection, findings, coco, dataset, need_masks)
+        # Malformed annotations hide no fault of the images.
+        images = coco.get('images') if isinstance(coco, dict) else None
+        if os.path.isdir(folder) and not any(find_malformed(dict(images=images, categories=[]))):
+            for what, paths in find_absent(images, folder).items():
+                findings.add('error', f'images that {what}', sorted(paths))
+            if read_images:
+                _inspect_images(inspection, findings, images, folder)
     inspection.findings = findings.listed()
     return inspection
 
 
-def _inspect_annotations(inspection: Inspection, findings: _Findings, coco: dict, dataset: dict, split: str) -> None:
+def _inspect_annotations(inspection: Inspection, findings: _Findings, coco: dict, dataset: dict,
+                         need_masks: bool) -> None:
     """Count well-formed annotations, and find what is odd in them."""
     images, annotations = coco['images'], coco.get('annotations', [])
     names = {category['id']: category['name'] for category in coco['categories']}
-    classes = classes_of(dataset)
-    findings.attempt(check_classes, classes, list(names.values()))
+    classes = findings.attempt(classes_of, dataset)
+    if classes is None:
+        classes = list(names.values())
     findings.add('warning', 'classes of the file that the config leaves out',
-                 [name for name in names.values() if name not in classes])
+                 findings.attempt(check_classes, classes, list(names.values())) or [])
+    findings.add('warning', 'images that are listed more than once', [
+        name for name, count in Counter(image['file_name'] for image in images).items() if count > 1])
     sizes = np.array([(image['width'], image['height']) for image in images], float).reshape(-1, 2)
     inspection.images = len(images)
     if images:
@@ -232,35 +250,47 @@ def _inspect_annotations(inspection: Inspection, findings: _Findings, coco: dict
 
     number = {image['id']: i for i, image in enumerate(images)}
     of_image = np.array([number[item['image_id']] for item in annotations], int)
-    empty = np.setdiff1d(np.arange(len(images)), of_image[~crowd])
-    findings.add('warning', 'images without boxes', [images[i]['file_name'] for i in empty[:EXAMPLES]], len(empty))
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     within = sizes[of_image].reshape(-1, 2)
-    flat = (boxes[:, 2:] <= 0).any(axis=1) | (area <= 0)
+    flat = (boxes[:, 2:] < 1).any(axis=1) | (area <= 0)
     outside = ~flat & ((corners[:, 2:] <= 0) | (corners[:, :2] >= within)).any(axis=1)
     over = ~flat & ~outside & ((corners[:, :2] < -1) | (corners[:, 2:] > within + 1)).any(axis=1)
-    for what, which in (('boxes without area, which training drops', flat),
-                        ('boxes outside their image, which training drops', outside),
+    for what, which in (('boxes without area, or narrower or lower than a pixel', flat),
+                        ('boxes outside their image', outside),
                         ('boxes that reach over the border of their image by more than a pixel', over)):
         findings.add('warning', what, [f'annotation {i}' for i in ids[which][:EXAMPLES]], int(which.sum()))
 
-    # Where masks are loaded, one that is missing is a failure, and an instance with one that is none is ignored.
-    loads_masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ())
-    masks = [(item['id'], item.get('segmentation')) for item in annotations]
-    missing = [i for i, mask in masks if mask is None]
-    for what, which in (('masks that are missing', missing),
-                        ('masks that are neither polygons nor RLE',
-                         [i for i, mask in masks if mask is not None and not _is_mask(mask)])):
-        if loads_masks or len(missing) < len(annotations):  # boxes alone are no fault where no masks are wanted
-            findings.add('error' if loads_masks else 'warning', what,
+    used = np.isin(labels, [label for label, name in enumerate(names.values()) if name in classes])
+    empty = np.setdiff1d(np.arange(len(images)), of_image[used & ~(crowd | flat | outside)])
+    findings.add('warning', 'images without boxes', [images[i]['file_name'] for i in empty[:EXAMPLES]], len(empty))
+    filters = dataset.get('filter_cfg') or {}
+    kept = sizes.min(axis=1) >= filters.get('min_size', 0)
+    if filters.get('filter_empty_gt'):
+        kept &= np.isin(np.arange(len(images)), of_image[used])
+    if not kept.any() and not dataset.get('test_mode'):
+        findings.add('error', 'no image is left to train on, by the config\'s filter_cfg and classes', [dict(filters)])
+
+    # Where masks are loaded or evaluated, one that is missing or of another size is a failure, and an instance with
+    # one that is none is ignored.
+    masks = [(item['id'], item.get('segmentation'), i) for item, i in zip(annotations, of_image)]
+    missing = [i for i, mask, _ in masks if not mask]
+    none = [i for i, mask, _ in masks if mask and not _is_mask(mask)]
+    other = [i for i, mask, image in masks if isinstance(mask, dict) and _is_mask(mask)
+             and mask['size'] != [images[image]['height'], images[image]['width']]]
+    for what, which in (('masks that are missing', missing), ('masks that are neither polygons nor RLE', none),
+                        ('masks of another size than their image', other)):
+        if need_masks or len(missing) < len(annotations):  # boxes alone are no fault where no masks are wanted
+            findings.add('error' if need_masks else 'warning', what,
                          [f'annotation {i}' for i in which[:EXAMPLES]], len(which))
 
 
 def _is_mask(mask) -> bool:
     """Whether a segmentation is a list of polygons (three points or more each) or an RLE."""
     if isinstance(mask, list):
-        return bool(mask) and all(isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
-                                  for polygon in mask)
+        try:
+            return all(len(polygon) >= 6 and len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) for polygon in mask)
+        except TypeError:  # no list, or a list of something else than numbers
+            return False
     return isinstance(mask, dict) and isinstance(mask.get('size'), list) and len(mask['size']) == 2 \
         and isinstance(mask.get('counts'), (str, list)) and len(mask['counts']) > 0
 
@@ -269,11 +299,14 @@ def _inspect_images(inspection: Inspection, findings: _Findings, images: List[di
     """Read every image that is there: whether it decodes, its size, its hash."""
     there = [image for image in images if _length(os.path.join(folder, image['file_name']))]
     console = Console(stderr=True)
-    with ThreadPoolExecutor(READERS) as pool, Progress(console=console, disable=not console.is_terminal) as progress:
-        read = pool.map(lambda image: _read(os.path.join(folder, image['file_name'])), there)
+    # Closed on Ctrl-C, the results cancel what is not yet read; else the pool would read on to the last image.
+    with ThreadPoolExecutor(READERS) as pool, Progress(console=console, disable=not console.is_terminal) as progress, \
+            closing(pool.map(lambda image: _read(os.path.join(folder, image['file_name'])), there)) as read:
         unreadable, wrong = [], []
         for image, (digest, shape) in zip(there, progress.track(read, len(there), description=inspection.split)):
-            inspection.hashes.setdefault(digest, []).append(image['file_name'])
+            names = inspection.hashes.setdefault(digest, [])
+            if image['file_name'] not in names:
+                names.append(image['file_name'])
             expected = (image['height'], image['width'])
             if shape is None:
                 unreadable.append(image['file_name'])
@@ -292,23 +325,31 @@ def _length(path: str) -> int:
 def _read(path: str) -> Tuple[str, Optional[tuple]]:
     """The hash of an image file, and its (height, width) as training sees it, None where it cannot be decoded."""
     content = Path(path).read_bytes()
-    image = mmcv.imfrombytes(content)
+    try:
+        image = mmcv.imfrombytes(content)
+    except cv2.error:  # as of an image with more pixels than OpenCV takes
+        image = None
     return hashlib.blake2b(content, digest_size=16).hexdigest(), None if image is None else image.shape[:2]
 
 
-def _find_leaks(inspections: List[Inspection]) -> None:
-    """Images that training and an evaluation share, whatever their names."""
+def _find_leaks(inspections: Iterable[Inspection]) -> None:
+    """Images that training and an evaluation share, or two files of training, whatever their names."""
     trained: Dict[str, str] = {}
-    for inspection in inspections:
-        if inspection.split == 'train':
-            trained.update({digest: names[0] for digest, names in inspection.hashes.items()})
-    for inspection in inspections:
-        if inspection.split != 'train':
-            findings = _Findings()
-            findings.add('error', 'images that training has too', [
+    files = []
+    for inspection in sorted(inspections, key=lambda inspection: inspection.split != 'train'):
+        training, findings = inspection.split == 'train', _Findings()
+        if not training and os.path.realpath(inspection.ann_file) in files:  # on purpose, as to see a model overfit
+            findings.add('warning', 'training reads the same file, so this evaluates what was learnt by heart',
+                         [inspection.ann_file])
+        else:
+            severity, what = ('warning', 'another file of training') if training else ('error', 'training')
+            findings.add(severity, f'images that {what} has too', [
                 f'{name} = {trained[digest]}' for digest, names in inspection.hashes.items() if digest in trained
                 for name in names])
-            inspection.findings += findings.listed()
+        inspection.findings += findings.listed()
+        if training:
+            trained.update({digest: names[0] for digest, names in inspection.hashes.items()})
+            files.append(os.path.realpath(inspection.ann_file))
 
 
 def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
@@ -330,7 +371,8 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
         axes.imshow(image)
         axes.axis('off')
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    with whole_file(Path(file)) as part:
+        figure.savefig(part)
 
 
 def _drawn(dataset: torch.utils.data.Dataset, indices: Iterable[int]) -> Iterator[np.ndarray]:
@@ -338,8 +380,10 @@ def _drawn(dataset: torch.utils.data.Dataset, indices: Iterable[int]) -> Iterato
     visualizer.dataset_meta = dataset.metainfo
     for i in indices:
         sample = dataset[int(i)]
-        sample['data_samples'].gt_instances.bboxes = sample['data_samples'].gt_instances.bboxes.tensor
-        image = sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1]  # pipelines load BGR
+        truth = sample['data_samples'].gt_instances
+        truth.bboxes = get_box_tensor(truth.bboxes)
+        # Pipelines load BGR, and photometric augmentation makes floats beyond 0 to 255.
+        image = sample['inputs'].clamp(0, 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
         with quiet_drawing():
             visualizer.add_datasample('', np.ascontiguousarray(image), sample['data_samples'], draw_pred=False)
         yield visualizer.get_image()

@@ -144,7 +144,6 @@ class CocoEvaluator:
                 detections = self.coco.loadRes(entries)
             else:  # which pycocotools' loadRes cannot
                 detections = self._load(dict(self.coco.dataset, annotations=[]))
-        with redirect_stdout(io.StringIO()):
             engine = self._eval_class(self.coco, detections, iou_type)
             engine.params.catIds = list(self.categories if cat_ids is None else cat_ids)
             start = time.perf_counter()

@@ -1,11 +1,13 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from mmdet.registry import DATASETS
 from pycocotools.coco import COCO
 
 from econvnext_mmdet.datasets import inspection
@@ -57,7 +59,18 @@ def test_counts_are_pycocotools(cfg):
     (lambda c: c['categories'][0].update(name='ring'), 'error', "the file lacks the class 'circle'", None),
     (lambda c: c['categories'].reverse(), 'error', 'the file has the classes in another order', None),
     (lambda c: c['categories'].append(dict(id=9, name='ring')), 'warning', 'classes of the file that the', 'ring'),
-    (lambda c: c['annotations'].clear(), 'warning', 'images without boxes', '000000.jpg, 000001.jpg, 000002.jpg'),
+    (lambda c: c['annotations'][1].update(segmentation=[[1, 2, 3, 4, 5, float('nan')]]), 'warning', 'masks that are n', '2'),
+    (lambda c: c['annotations'][1].update(segmentation=[['1', 2, 3, 4, 5, 6]]), 'warning', 'masks that are neither', '2'),
+    (lambda c: c['annotations'][1].update(segmentation=dict(size=[60, 64], counts=[3840])), 'warning',
+     'masks of another size than their image', 'annotation 2'),
+    (lambda c: c['images'].append({**c['images'][0], 'id': 99}), 'warning', 'images that are listed more than once',
+     '000000.jpg'),
+    (lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['image_id'] == 1], 'warning',
+     'images without boxes', r'1 \(000000.jpg\)'),
+    (lambda c: [item.update(category_id=c['categories'][0]['id'], iscrowd=1) for item in c['annotations']], 'warning',
+     'images without boxes', '000000.jpg, 000001.jpg, 000002.jpg'),
+    (lambda c: c['annotations'].clear(), 'error', 'no image is left to train on', 'filter_empty_gt'),
+    (lambda c: [item.update(width=8) for item in c['images']], 'error', 'no image is left to train on', 'min_size'),
     (lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['category_id'] == 2], 'warning',
      'classes without a box', 'square'),
 ])
@@ -73,7 +86,7 @@ def test_each_finding_of_the_annotations(cfg, change, severity, what, example):
 
 def test_counts_of_findings(cfg):
     edit(cfg, lambda c: [item.update(bbox=[0, 0, 0, 0]) for item in c['annotations'][:5]])
-    finding = findings(inspect_config(cfg))['boxes without area, which training drops']
+    finding = findings(inspect_config(cfg))['boxes without area, or narrower or lower than a pixel']
     assert finding.count == 5 and len(finding.examples) == 3 and str(finding).endswith('annotation 3, ...)')
 
 
@@ -81,9 +94,31 @@ def test_masks_must_be_right_where_they_are_loaded(cfg):
     cfg.train_dataloader.dataset.pipeline[1].with_mask = True
     edit(cfg, lambda c: c['annotations'][1].pop('segmentation'))
     edit(cfg, lambda c: c['annotations'][2].update(segmentation=[]))
+    edit(cfg, lambda c: c['annotations'][3].update(segmentation=[[1, 2]]))
     found = findings(inspect_config(cfg))
-    assert found['masks that are missing'].severity == 'error'
-    assert found['masks that are neither polygons nor RLE'].examples == ['annotation 3']
+    assert found['masks that are missing'].severity == found['masks that are neither polygons nor RLE'].severity == 'error'
+    assert found['masks that are missing'].examples == ['annotation 2', 'annotation 3']
+    assert found['masks that are neither polygons nor RLE'].examples == ['annotation 4']
+
+
+def test_masks_must_be_right_where_they_are_evaluated(cfg):
+    edit(cfg, lambda c: c['annotations'][1].pop('segmentation'), 'val')
+    assert findings(inspect_config(cfg), 'val, test')['masks that are missing'].severity == 'warning'
+    cfg.val_evaluator.metric = ['bbox', 'segm']
+    assert findings(inspect_config(cfg), 'val, test')['masks that are missing'].severity == 'error'
+
+
+def test_the_boxes_that_mmdet_drops(cfg):
+    """Against what MMDetection's data set has of boxes at, over and beyond each border, and of thin ones."""
+    odd = [(x, y, w, h) for x in (-9, -9.5, 0, 30, 63.5, 64) for y in (-9, 5, 64) for w in (0, 0.5, 1, 9, 20)
+           for h in (0.5, 9)]
+    edit(cfg, lambda c: c.update(annotations=[
+        {**c['annotations'][0], 'id': i, 'bbox': box, 'area': box[2] * box[3]} for i, box in enumerate(odd, 1)]))
+    found = findings(inspect_config(cfg))
+    cfg.train_dataloader.dataset.pipeline = []
+    (data, ) = DATASETS.build(cfg.train_dataloader.dataset)
+    dropped = sum(finding.count for name, finding in found.items() if name.startswith(('boxes without', 'boxes outside')))
+    assert 0 < dropped == len(odd) - len(data['instances']) < len(odd)
 
 
 def test_boxes_alone_are_no_fault(cfg):
@@ -108,6 +143,50 @@ def test_each_finding_of_the_images(cfg):
     assert leak.severity == 'error' and leak.examples == ['000000.jpg = 000006.jpg']
 
 
+def test_malformed_annotations_hide_no_fault_of_the_images(cfg):
+    edit(cfg, lambda c: c['annotations'][1].update(image_id=99))
+    Path(cfg.root, 'train', '000003.jpg').unlink()
+    found = findings(inspect_config(cfg))
+    assert 'annotations without their images' in found and 'images that are missing' in found
+
+
+def test_a_missing_folder_hides_no_fault_of_the_annotations(cfg):
+    shutil.rmtree(f'{cfg.root}/train')
+    edit(cfg, lambda c: c['annotations'][0].update(bbox=[70, 5, 9, 9]))
+    found = findings(inspect_config(cfg))
+    assert sorted(finding.severity for finding in found.values()) == ['error', 'warning']
+    assert any(name.startswith('no image folder') for name in found) and 'boxes outside their image' in found
+
+
+def test_leaks_between_files(cfg):
+    """With a training set of two files, and of the same file twice."""
+    root, dataset = Path(cfg.root), cfg.train_dataloader.dataset
+    (root / 'more').mkdir()
+    shutil.copy(root / 'train' / '000004.jpg', root / 'more' / 'x.jpg')
+    shutil.copy(root / 'val' / '000001.jpg', root / 'more' / 'y.jpg')
+    coco = json.loads((root / 'annotations' / 'train.json').read_text())
+    coco['images'] = [{**image, 'file_name': name} for image, name in zip(coco['images'], ('x.jpg', 'y.jpg'))]
+    coco['annotations'] = [item for item in coco['annotations'] if item['image_id'] in (1, 2)]
+    (root / 'annotations' / 'more.json').write_text(json.dumps(coco))
+    more = {**dataset, 'ann_file': 'annotations/more.json', 'data_prefix': dict(img='more/')}
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset, more])
+    first, second, evaluated = inspect_config(cfg)
+    assert (first.split, second.split, evaluated.split) == ('train', 'train', 'val, test') and not first.findings
+    (again, ) = second.findings
+    (leak, ) = evaluated.findings
+    assert (again.severity, again.examples) == ('warning', ['x.jpg = 000004.jpg'])
+    assert (leak.severity, leak.examples) == ('error', ['000001.jpg = y.jpg'])
+
+
+def test_evaluation_on_the_training_file_is_a_choice(cfg):
+    cfg.val_dataloader.dataset.update(ann_file='annotations/train.json', data_prefix=dict(img='train/'))
+    cfg.val_evaluator.ann_file = f'{cfg.root}/annotations/train.json'
+    inspections = inspect_config(cfg)
+    assert not has_errors(inspections)
+    (finding, ) = findings(inspections, 'val').values()
+    assert finding.severity == 'warning' and finding.what.startswith('training reads the same file')
+
+
 def test_annotations_alone_open_no_image(cfg, monkeypatch):
     monkeypatch.setattr(inspection, '_read', lambda path: pytest.fail(f'opened {path}'))
     Path(cfg.root, 'train', '000001.jpg').write_bytes(b'no image')
@@ -120,6 +199,19 @@ def test_config_against_data(cfg):
     inspections = inspect_config(cfg)
     assert any('num_classes=5' in name for name in findings(inspections))
     assert any('val_evaluator.ann_file is' in name for name in findings(inspections, 'val, test'))
+    cfg.model.language_model = dict(type='BertModel')  # num_classes is then a number of tokens
+    cfg.train_dataloader.dataset.metainfo = dict(classes=('circle'))
+    found = findings(inspect_config(cfg))
+    assert [name for name in found if 'classes' in name] == [
+        "metainfo.classes must be a tuple of names, as ('circle', ); got 'circle'"]
+
+
+def test_evaluation_needs_iscrowd_only_where_it_reads_the_file(cfg):
+    """As before training: mmdet's own metric can do with what the data set has read."""
+    edit(cfg, lambda c: c['annotations'][0].pop('iscrowd'), 'val')
+    assert has_errors(inspect_config(cfg))
+    cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = None
+    assert not has_errors(inspect_config(cfg))
 
 
 def test_a_split_that_is_missing_hides_no_other(cfg):
@@ -127,7 +219,7 @@ def test_a_split_that_is_missing_hides_no_other(cfg):
     edit(cfg, lambda c: c['annotations'][0].update(bbox=[5, 5, 0, 9]), 'val')
     inspections = inspect_config(cfg)
     assert any(name.startswith('no annotation file') for name in findings(inspections))
-    assert 'boxes without area, which training drops' in findings(inspections, 'val, test')
+    assert 'boxes without area, or narrower or lower than a pixel' in findings(inspections, 'val, test')
 
 
 def test_what_cannot_be_inspected_is_said(cfg):
@@ -136,7 +228,11 @@ def test_what_cannot_be_inspected_is_said(cfg):
     cfg.val_evaluator = cfg.test_evaluator = dict(type='VOCMetric')
     inspections = inspect_config(cfg)
     assert 'not inspected' in str(inspections[1]) and 'VOCDataset' in str(inspections[1])
-    cfg.train_dataloader.dataset.type = 'VOCDataset'
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[
+        cfg.train_dataloader.dataset, dict(type='LVISV1Dataset', ann_file='lvis.json')])
+    names = [str(item).splitlines()[0] for item in inspect_config(cfg)]
+    assert 'train: LVISV1Dataset lvis.json' in names and f'train: {cfg.root}/annotations/train.json' in names
+    cfg.train_dataloader.dataset.datasets.pop(0)
     with pytest.raises(UserError, match="no local dataset in COCO's format"):
         inspect_config(cfg)
 
@@ -164,6 +260,31 @@ def test_from_the_command_line(cfg, tmp_path):
     picture.unlink()
     status, out, _ = tool('tools/check_dataset.py', config, '--picture', picture)
     assert status == 1 and 'error: annotations without their images: 1' in out and not picture.exists()
+    assert 'no samples drawn' in out
     demo = ROOT / 'configs' / 'retinanet_e_convnext.py'
     status, out, err = tool('tools/check_dataset.py', demo, '--cfg-options', 'train_dataloader.dataset.data_root=none/')
     assert status == 1 and 'Traceback' not in err and 'error: no annotation file none/annotations/' in out
+
+
+def test_ctrl_c_leaves_images_unread(cfg, monkeypatch):
+    """What waits for its turn in the pool must not hold the process back."""
+    monkeypatch.setattr(inspection, 'READERS', 1)
+    read = []
+
+    def interrupted(path):
+        read.append(path)
+        time.sleep(0.05)
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        return path, (64, 64)
+    monkeypatch.setattr(inspection, '_read', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inspect_config(cfg)
+    assert len(read) < 6
+
+
+@pytest.mark.parametrize('option, says', [
+    (['--samples', '0'], '--samples expects a number from 1'), (['--picture', 'x.txt'], '--picture expects a .jpg')])
+def test_wrong_options_are_a_usage_error(option, says):
+    status, _, err = tool('tools/check_dataset.py', 'configs/none.py', *option)
+    assert status == 2 and says in err
