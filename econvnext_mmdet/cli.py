@@ -48,6 +48,9 @@ def run(main: Callable[[], None], when_interrupted: str = 'nothing was written')
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         status = 1
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:  # of paths to write
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
         print(f'interrupted: {when_interrupted}', file=sys.stderr)
         status = 130

@@ -17,12 +17,14 @@ from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
+from econvnext_mmdet import cli
 from econvnext_mmdet.complexity import count_detector
 from econvnext_mmdet.engine import run
 from econvnext_mmdet.engine.hooks import coco_table
 from econvnext_mmdet.errors import UserError
 from econvnext_mmdet.evaluation.coco_eval import evaluate_files
 from econvnext_mmdet.evaluation.coco_metric import NAMES
+from econvnext_mmdet.files import write_json
 
 from .conftest import ROOT, options
 
@@ -204,6 +206,13 @@ def test_errors_are_one_line_and_status_1(args, says):
     status, _, err = tool(*args)
     lines = [line for line in err.splitlines() if 'arning' not in line and line.strip()]
     assert status == 1 and len(lines) == 1 and lines[0].startswith(says)
+
+
+def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
+    cli.run(lambda: write_json(str(tmp_path / 'file' / 'numbers.json'), {}))
+    assert capsys.readouterr().err == f'error: {tmp_path}/file: File exists\n'
 
 
 def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):

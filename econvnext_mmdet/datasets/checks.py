@@ -3,11 +3,9 @@
 MMDetection takes the categories in the order of the annotation file, whatever order the config names them in,
 and leaves out without a word a class that the file lacks: labels shift or mAP stays 0.
 """
-import gc
 import json
 import os
 from collections import defaultdict
-from contextlib import contextmanager
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmdet.datasets import CocoDataset
@@ -16,6 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from ..files import no_garbage_collection
 from .coco_format import check_annotations
 
 
@@ -146,18 +145,6 @@ def check_layout(dataset: dict) -> None:
         raise UserError(f'no image folder {folder}: {layout}; {hint}')
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Without the collection of cycles: JSON has none, and to look for them takes as long as to read it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def read_annotations(dataset: dict) -> dict:
     """The content of a COCO dataset's annotation file.
 
@@ -166,7 +153,7 @@ def read_annotations(dataset: dict) -> dict:
     """
     ann_file, _ = paths_of(dataset)
     try:
-        with no_collection(), open(ann_file, encoding='utf-8') as file:
+        with open(ann_file, encoding='utf-8') as file, no_garbage_collection():
             return json.load(file)
     except (ValueError, OSError) as error:
         raise UserError(f'{ann_file} is not readable as JSON: {error}') from None

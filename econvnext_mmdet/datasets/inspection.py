@@ -31,7 +31,7 @@ from rich.progress import Progress
 
 from ..errors import UserError
 from ..evaluation.tables import align
-from ..files import whole_file
+from ..files import no_garbage_collection, whole_file
 from ..visualization import quiet_drawing
 from .checks import (
     check_classes,
@@ -43,7 +43,6 @@ from .checks import (
     evaluators_of,
     find_absent,
     is_local_coco,
-    no_collection,
     paths_of,
     read_annotations,
 )
@@ -194,7 +193,7 @@ def _inspect(dataset: dict, split: str, evaluators: List[dict], read_images: boo
     findings.attempt(check_layout, dataset)
     coco = findings.attempt(read_annotations, dataset) if os.path.isfile(ann_file) else None
     if coco is not None:
-        with no_collection():
+        with no_garbage_collection():
             evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
             by_kind: Dict[str, List[str]] = defaultdict(list)
             for kind, problem in find_malformed(coco, evaluated):
@@ -304,15 +303,14 @@ def _inspect_images(inspection: Inspection, findings: _Findings, images: List[di
             closing(pool.map(lambda image: _read(os.path.join(folder, image['file_name'])), there)) as read:
         unreadable, wrong = [], []
         for image, (digest, shape) in zip(there, progress.track(read, len(there), description=inspection.split)):
-            names = inspection.hashes.setdefault(digest, [])
-            if image['file_name'] not in names:
-                names.append(image['file_name'])
+            if digest is not None and image['file_name'] not in inspection.hashes.setdefault(digest, []):
+                inspection.hashes[digest].append(image['file_name'])
             expected = (image['height'], image['width'])
             if shape is None:
                 unreadable.append(image['file_name'])
             elif shape != expected:
                 wrong.append(f'{image["file_name"]}: {shape[1]} x {shape[0]} instead of {expected[1]} x {expected[0]}')
-    findings.add('error', 'images that are damaged or of an unknown format', unreadable)
+    findings.add('error', 'images that cannot be read: damaged, of an unknown format or without permission', unreadable)
     findings.add('error', 'images of another size than annotated', wrong)
     findings.add('warning', 'images that are the same file',
                  [' = '.join(names) for names in inspection.hashes.values() if len(names) > 1])
@@ -322,9 +320,12 @@ def _length(path: str) -> int:
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
-def _read(path: str) -> Tuple[str, Optional[tuple]]:
-    """The hash of an image file, and its (height, width) as training sees it, None where it cannot be decoded."""
-    content = Path(path).read_bytes()
+def _read(path: str) -> Tuple[Optional[str], Optional[tuple]]:
+    """The hash of an image file, and its (height, width) as training sees it; None where there is none."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return None, None
     try:
         image = mmcv.imfrombytes(content)
     except cv2.error:  # as of an image with more pixels than OpenCV takes
@@ -359,7 +360,12 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
         cfg (Config): The whole config, whose training data have no errors.
         file (str): The picture to write; its folder is made.
         count (int): How many samples, from the whole of the data set. Defaults to 9.
+
+    Raises:
+        UserError: ``count`` is below 1.
     """
+    if count < 1:
+        raise UserError(f'expected 1 sample or more to draw; got {count}')
     init_default_scope('mmdet')
     with redirect_stdout(io.StringIO()):  # pycocotools prints
         dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -10,6 +10,7 @@ from typing import Dict, Tuple
 
 import numpy as np
 
+from ..errors import UserError
 from .coco_eval import ENGINES, evaluate_files
 from .tables import align
 
@@ -29,7 +30,13 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
 
     Returns:
         tuple[dict, list]: The contents of an annotation file and of a results file.
+
+    Raises:
+        UserError: There is no image, class or object, or too few detections.
     """
+    if min(images, classes) < 1 or objects <= 0 or detections < 2:
+        raise UserError(f'expected an image, a class and more than 0 objects at least, and 2 detections; got {images}, '
+                        f'{classes}, {objects} and {detections}')
     rng = np.random.default_rng(seed)
     coco = dict(images=[dict(id=i + 1, file_name=f'{i:012d}.jpg', width=640, height=480) for i in range(images)],
                 annotations=[], categories=[dict(id=i + 1, name=f'class {i + 1}') for i in range(classes)])

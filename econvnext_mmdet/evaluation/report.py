@@ -63,6 +63,8 @@ def write_report(annotations: str, results: Sequence[str], out: str, images: Opt
     folder = Path(out)
     if folder.exists():
         raise UserError(f'{out} exists already. Remove it or give another folder.')
+    if not 0 <= score_thr <= 1:
+        raise UserError(f'the score threshold is from 0 to 1; got {score_thr}')
     if images is not None and not Path(images).is_dir():
         raise UserError(f'no image folder {images}')
     curves = [read_log(path) for path in logs]

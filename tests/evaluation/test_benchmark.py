@@ -1,3 +1,6 @@
+import pytest
+
+from econvnext_mmdet.errors import UserError
 from econvnext_mmdet.evaluation.benchmark import compare_engines, comparison_table, make_boxes
 from econvnext_mmdet.evaluation.coco_eval import ENGINES, CocoEvaluator
 
@@ -10,6 +13,12 @@ def test_boxes_have_coco_vals_shape():
     assert 0.38 < small < 0.44
     assert 0.1 < CocoEvaluator(coco).evaluate(entries).stats['AP'] < 0.9
     assert make_boxes(3, 2, 4, 20, seed=1) == make_boxes(3, 2, 4, 20, seed=1) != make_boxes(3, 2, 4, 20, seed=2)
+
+
+@pytest.mark.parametrize('change', [dict(images=0), dict(classes=0), dict(objects=0.), dict(detections=1)])
+def test_no_boxes_at_all(change):
+    with pytest.raises(UserError, match='expected an image, a class and more than 0 objects'):
+        make_boxes(**{**dict(images=2, classes=2, objects=2., detections=9, seed=0), **change})
 
 
 def test_engines_are_compared_on_the_same_boxes():

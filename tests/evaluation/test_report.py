@@ -96,6 +96,7 @@ def test_report_without_images_or_masks_or_detections(files):
     (dict(logs=['gt.json']), 'cannot read .*gt.json as a log|holds no loss'),
     (dict(logs=['absent']), 'cannot read .*absent as a log'),
     (dict(out='a'), 'exists already'),
+    (dict(score_thr=30), 'the score threshold is from 0 to 1; got 30'),
 ])
 def test_bad_input_leaves_nothing(files, change, message):
     arguments = {**dict(results=['a/results.json'], out='report', images='images', logs=[]), **change}
@@ -103,7 +104,7 @@ def test_bad_input_leaves_nothing(files, change, message):
     with pytest.raises(UserError, match=message):
         write_report(str(files / 'gt.json'), [str(files / name) for name in arguments['results']],
                      str(files / arguments['out']), images=str(files / arguments['images']),
-                     logs=[str(files / name) for name in arguments['logs']])
+                     logs=[str(files / name) for name in arguments['logs']], score_thr=arguments.get('score_thr', 0.3))
     assert set(files.rglob('*')) == before
 
 
