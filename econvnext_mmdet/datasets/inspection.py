@@ -98,8 +98,9 @@ class Inspection:
         boxes = sum(sum(sizes.values()) for sizes in self.classes.values())
         lines = [f'{self.split}: {self.ann_file}']
         if self.classes:
-            lines += [f'{self.images} images, {self.widths[0]} to {self.widths[1]} pixels wide, {self.heights[0]} to '
-                      f'{self.heights[1]} high; {boxes} boxes and {self.crowd} crowd regions',
+            width, height = (' to '.join(map(str, sorted({*extent}))) for extent in (self.widths, self.heights))
+            lines += [f'{self.images} images, {width} pixels wide and {height} high; {boxes} boxes and {self.crowd} '
+                      'crowd regions',
                       align([['class', 'boxes', *SIZES]] + [[name, *map(str, (sum(sizes.values()), *sizes.values()))]
                                                             for name, sizes in self.classes.items()])]
         return '\n'.join(lines + [str(finding) for finding in self.findings])
