@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 
@@ -7,12 +8,17 @@ from mmengine.config import Config
 from ..conftest import ROOT, options
 
 
+@pytest.fixture(scope='session')
+def demo_config():
+    return Config.fromfile(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+
+
 @pytest.fixture
-def cfg(shapes, tmp_path):
+def cfg(demo_config, shapes, tmp_path):
     """The demo config on a copy of the shapes that a test may damage, at ``cfg.root``."""
     root = tmp_path / 'shapes'
     shutil.copytree(shapes, root)
-    cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+    cfg = copy.deepcopy(demo_config)
     cfg.merge_from_dict(options(root, tmp_path / 'work'))
     cfg.root = str(root)
     return cfg
