@@ -60,7 +60,7 @@ def match_images(evaluator: CocoEvaluator, entries: List[dict], iou_type: str) -
     by_image: Dict[int, List[dict]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: -entry['score']):
         by_image[entry['image_id']].append(entry)
-    for image_id in sorted(evaluator.image_ids):
+    for image_id in sorted(evaluator.image_sizes):
         counts: Dict[int, int] = defaultdict(int)
         kept = []
         for entry in by_image[image_id]:
@@ -199,15 +199,17 @@ def confusion_matrix(evaluator: CocoEvaluator, matches: List[ImageMatches], iou_
         score_thr (float): The lowest score of a detection to count.
 
     Returns:
-        ndarray: Shape (classes + 1, classes + 1): rows are the objects' classes, columns the detections', both in
-        the annotation file's order; the last row has detections of nothing, the last column missed objects.
+        ndarray: Shape (classes + 1, classes + 1): rows are the objects' classes, columns the detections', both by
+        their ids; the last row has detections of nothing, the last column missed objects.
     """
     # Crowd regions are neither found nor missed, and what lies in them is no false alarm.
     objects = [dict(annotation) for match in matches for annotation in match.annotations]
     entries = [{key: entry[key] for key in ('image_id', 'category_id', 'score', GEOMETRY[iou_type])}
                for match in matches for entry, ignored in zip(match.entries, match.ignored)
                if not ignored and entry['score'] >= score_thr]
-    ground_truth = COCO(dict(evaluator.coco.dataset, annotations=objects))
+    # By their ids, as the evaluation has the classes.
+    categories = sorted(evaluator.coco.dataset['categories'], key=lambda category: category['id'])
+    ground_truth = COCO(dict(evaluator.coco.dataset, annotations=objects, categories=categories))
     library = PreviewResults(ground_truth, ground_truth.loadRes(entries), iou_type, iou_tresh=FOREGROUND)
     taken = library.compute_confusion_matrix()  # of nothing and missed in its last two columns, by class
     matrix = np.zeros((len(taken) + 1, len(taken) + 1), int)

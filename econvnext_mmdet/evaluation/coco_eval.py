@@ -25,8 +25,8 @@ class CocoResult:
 
     Attributes:
         stats (dict[str, float]): The twelve numbers of ``STATS``; -1 where there is no ground truth to find.
-        classes (list[dict]): For each class ``name``, ``objects`` (crowd regions left out) and six of the numbers,
-            ``AP`` to ``APl``, with ``AR`` (100 detections).
+        classes (list[dict]): For each class, in the order of their ids, ``name``, ``objects`` (crowd regions left
+            out) and six of the numbers, ``AP`` to ``APl``, with ``AR`` (100 detections).
         precision (ndarray): Shape (10 IoU thresholds, 101 recalls, classes, 4 areas, 3 limits of detections).
         scores (ndarray): The score at which each of these precisions is reached, of the same shape.
         iou_thrs (ndarray): The thresholds.
@@ -109,7 +109,7 @@ class CocoEvaluator:
             annotation['id'] = i + 1
             annotation.setdefault('iscrowd', 0)
         self.coco = self._load(coco)
-        self.image_ids = {image['id'] for image in coco['images']}
+        self.image_sizes = {image['id']: (image['height'], image['width']) for image in coco['images']}
         self.categories = {category['id']: category['name'] for category in coco['categories']}
 
     def _load(self, content: dict):
@@ -166,31 +166,46 @@ class CocoEvaluator:
     def _check(self, entries: List[dict], key: str) -> None:
         """Check detections against the ground truth."""
         try:
-            scores = np.array([entry['score'] for entry in entries], float)
-            unknown = {'image_id': {entry['image_id'] for entry in entries} - self.image_ids,
-                       'category_id': {entry['category_id'] for entry in entries} - set(self.categories)}
+            for name, known in (('image_id', self.image_sizes), ('category_id', self.categories)):
+                unknown = {entry[name] for entry in entries} - set(known)
+                if unknown:
+                    raise UserError(f'the annotation file has no {name} {sorted(unknown, key=str)[0]!r}, which '
+                                    f'detections have, and {len(unknown)} such in all; are these the results of its '
+                                    'images?')
+            whole = np.isfinite(np.array([entry['score'] for entry in entries], float)).all()
             if key == 'bbox':
-                boxes = np.array([entry[key] for entry in entries], float).reshape(-1, 4)
-                whole = len(boxes) == len(entries) and np.isfinite(boxes).all()
+                boxes = np.array([entry[key] for entry in entries], float)
+                whole &= not entries or boxes.shape == (len(entries), 4) and np.isfinite(boxes).all()
             else:
-                whole = all(isinstance(entry[key], dict) for entry in entries)
+                whole &= all(map(self._has_mask, entries))
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError):
             whole = False
-        if not whole or not np.isfinite(scores).all():
-            wrong = next((i for i, entry in enumerate(entries) if not _is_detection(entry, key)), 0)
+        if not whole:
+            wrong = next(i for i, entry in enumerate(entries) if not self._is_detection(entry, key))
             found = json.dumps(entries[wrong])
             raise UserError(f'entry {wrong} is no detection: expected image_id, category_id, a score and '
-                            + ('a bbox of four numbers' if key == 'bbox' else 'a segmentation as compressed RLE')
-                            + f'; found {found[:200]}')
-        for name, ids in unknown.items():
-            if ids:
-                raise UserError(f'the annotation file has no {name} {sorted(ids, key=str)[0]!r}, which detections '
-                                f'have, and {len(ids)} such in all; are these the results of its images?')
+                            + ('a bbox of four numbers' if key == 'bbox' else
+                               "a segmentation as compressed RLE of its image's size") + f'; found {found[:200]}')
         if key == 'segmentation':
             for annotation in self.coco.dataset['annotations']:
                 if not annotation.get(key):
                     raise UserError(f'masks cannot be evaluated: annotation {annotation["id"]} of the ground truth '
                                     '(counted from 1) has no segmentation')
+
+    def _has_mask(self, entry: dict) -> bool:
+        mask = entry['segmentation']
+        return isinstance(mask, dict) and isinstance(mask.get('counts'), (str, bytes)) \
+            and tuple(mask['size']) == self.image_sizes[entry['image_id']]
+
+    def _is_detection(self, entry: Any, key: str) -> bool:
+        try:
+            values = np.array([entry['score'], *(entry['bbox'] if key == 'bbox' else ())], float)
+            return entry['category_id'] in self.categories and bool(np.isfinite(values).all()) \
+                and (values.shape == (5, ) if key == 'bbox' else self._has_mask(entry))
+        except (KeyError, TypeError, ValueError):
+            return False
 
 
 def evaluate_files(annotations: str, results: str, iou_types: Optional[Sequence[str]] = None,
@@ -222,15 +237,6 @@ def evaluate_files(annotations: str, results: str, iou_types: Optional[Sequence[
         return {iou_type: evaluator.evaluate(entries, iou_type) for iou_type in iou_types}
     except UserError as error:
         raise UserError(f'{results}: {error}') from None
-
-
-def _is_detection(entry: Any, key: str) -> bool:
-    try:
-        values = [entry['score'], *(entry['bbox'] if key == 'bbox' else ())]
-        return {'image_id', 'category_id'} <= set(entry) and np.isfinite(np.array(values, float)).all() \
-            and len(values) == (5 if key == 'bbox' else 1) and (key == 'bbox' or isinstance(entry[key], dict))
-    except (KeyError, TypeError, ValueError):
-        return False
 
 
 def _mean(values: np.ndarray) -> float:

@@ -103,6 +103,18 @@ def test_confusion_matrix_counts_each_object_and_each_detection_once(iou_type):
     assert matrix[:, :-1].sum(axis=0).tolist() == [taken.count(i) for i in ids]
 
 
+def test_the_order_of_the_categories_in_the_file_changes_no_name():
+    coco, entries = make_scene(1)
+    matrices = []
+    for categories in (coco['categories'], coco['categories'][::-1]):
+        evaluator = CocoEvaluator(dict(coco, categories=categories))
+        names = [entry['name'] for entry in evaluator.evaluate(entries).classes]
+        matrix = confusion_matrix(evaluator, list(match_images(evaluator, entries, 'bbox')), 'bbox', 0.3)
+        matrices.append({(a, b): matrix[i, j] for i, a in enumerate([*names, 'nothing'])
+                         for j, b in enumerate([*names, 'missed'])})
+    assert matrices[0] == matrices[1]
+
+
 def test_nothing_found():
     _, matches, _ = scene([([0, 0, 20, 20], 1)], [])
     errors = find_errors(matches)

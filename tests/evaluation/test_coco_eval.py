@@ -124,6 +124,8 @@ def test_entries_of_a_model():
     (dict(bbox=[1, 2, 3, float('inf')]), 'entry 4 is no detection'),
     (dict(bbox=None), 'entry 4 is no detection'),
     (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 is no detection.*compressed RLE'),
+    (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 is no detection.*compressed RLE'),
+    (dict(segmentation=dict(size=[9, 9], counts='Q1')), 'entry 4 is no detection.*compressed RLE of its image.s size'),
     (dict(image_id=4), 'no image_id 4.*are these the results of its images'),
     (dict(category_id=2), 'no category_id 2'),
 ])
