@@ -48,7 +48,9 @@ def run(main: Callable[[], None], when_interrupted: str = 'nothing was written')
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         status = 1
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:  # of paths to write
+    except OSError as error:
+        if error.filename is None:  # nothing that the user named
+            raise
         print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
