@@ -1,5 +1,6 @@
 """What the command-line tools share."""
 import argparse
+import multiprocessing
 import os
 import sys
 from typing import Callable
@@ -58,7 +59,10 @@ def run(main: Callable[[], None], when_interrupted: str = 'nothing was written')
         status = 130
     else:
         return
-    # Workers of a data loader that still wait for work must not hold the process back.
+    # Workers of a data loader that still wait for work must neither hold the process back nor outlive it.
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -3,6 +3,7 @@ import copy
 import glob
 import json
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .checkpoint import check_fits, read_state_dict
+from .datasets.coco_format import check_annotations
 from .engine.run import errors_of_the_user
 from .errors import UserError
 from .evaluation.coco_eval import coco_entries
@@ -85,7 +87,8 @@ def infer(cfg: Config, checkpoint: str, inputs: Sequence[str], out: str = 'infer
         raise UserError(f'the score threshold is from 0 to 1; got {score_thr}')
     folder = Path(out)
     files = find_files(inputs, apart_from=str(folder / 'pictures'))
-    coco = load_json(annotations, dict) if annotations else None
+    drawn = _picture_paths(folder, files) if pictures else {}
+    coco = _load_annotations(annotations) if annotations else None
     image_ids = _image_ids(files, coco, annotations) if annotations else None
     with errors_of_the_user():
         inferencer = StrictInferencer(cfg, checkpoint, _check_device(device), classes)
@@ -96,7 +99,6 @@ def infer(cfg: Config, checkpoint: str, inputs: Sequence[str], out: str = 'infer
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f'cannot write into the folder {out}: {error.strerror}') from error
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
     # On stderr, as stdout is for the summary; where a bar cannot be redrawn there is none.
     console = Console(stderr=True)
     progress = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -114,7 +116,7 @@ def infer(cfg: Config, checkpoint: str, inputs: Sequence[str], out: str = 'infer
         tracked = progress.track(images, description='images') if images else ()
         for path, picture in detect(_load_images(inferencer, tracked, report.skipped)):
             if picture is not None:
-                mmcv.imwrite(picture, str(_picture_path(folder, root, path)))
+                mmcv.imwrite(picture, str(drawn[path]))
         for path in filter(_is_video, files):
             with mmcv.VideoReader(path, cache_capacity=1) as reader:
                 announced, before = reader.frame_cnt, report.frames
@@ -122,8 +124,11 @@ def infer(cfg: Config, checkpoint: str, inputs: Sequence[str], out: str = 'infer
                 # A generator, as rich asks for a length, and that of a stream without one is negative.
                 frames = progress.track((frame for frame in reader), total=announced if announced > 0 else None,
                                         description=os.path.basename(path))
-                _write_video(_picture_path(folder, root, path), fps,
-                             (picture for _, picture in detect(_load_frames(inferencer, path, frames))))
+                found = (picture for _, picture in detect(_load_frames(inferencer, path, frames)))
+                if pictures:
+                    _write_video(drawn[path], fps, found)
+                else:
+                    deque(found, maxlen=0)
                 done = report.frames - before
                 # Some containers do not count their frames: then the number is an estimate from their length.
                 if not done:
@@ -168,6 +173,8 @@ def find_files(inputs: Sequence[str], apart_from: str = 'inference/pictures') ->
         if not found:
             what = ('the folder has no images' if folder else
                     'no image or video matches the pattern' if glob.has_magic(text) else 'there is no such file')
+            if (folder or glob.has_magic(text)) and os.path.isdir(apart_from):
+                what += f', apart from those in {os.path.relpath(apart_from)}, where pictures are drawn'
             raise UserError(f'nothing to do for {text}: {what}. Give images ({" ".join(IMG_EXTENSIONS)}), videos '
                             f'({" ".join(VIDEO_EXTENSIONS)}), folders of images or glob patterns.')
         for path in found:
@@ -216,7 +223,7 @@ class StrictInferencer(DetInferencer):
             tuple: Its (height, width) and the model's input.
 
         Raises:
-            UserError: The file cannot be read.
+            UserError: The file cannot be read, or the pipeline cannot scale it.
         """
         loader, *steps = self.pipeline.transforms
         try:
@@ -226,8 +233,14 @@ class StrictInferencer(DetInferencer):
                 raise
             raise UserError(f'{image} is not a readable image: {_reason(image, error)}') from error
         shape = data['ori_shape']
-        for step in steps:
-            data = step(data)
+        try:
+            for step in steps:
+                data = step(data)
+        except cv2.error as error:  # as a line of pixels, of which nothing is left when it is scaled down
+            if not isinstance(image, str):
+                raise
+            raise UserError(f'{image}, of {shape[1]} x {shape[0]} pixels, cannot be prepared for the model: '
+                            f'{error.err or error}') from error
         return shape, data
 
     def predict(self, items: 'Iterable[_Item]', batch_size: int) -> 'Iterator[Tuple[_Item, DetDataSample]]':
@@ -308,31 +321,43 @@ def _load_frames(inferencer: StrictInferencer, path: str, frames: Iterable[np.nd
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return 'the file is empty' if not os.path.getsize(path) else 'damaged, or of an unknown format'
+    return 'the file is empty' if not os.path.getsize(path) else 'damaged, of an unknown format or too large'
 
 
 def _is_video(path: str) -> bool:
     return path.lower().endswith(VIDEO_EXTENSIONS)
 
 
-def _picture_path(folder: Path, root: str, path: str) -> Path:
-    """Where an input is drawn: its place below the inputs' common folder, with an ending that can be written."""
-    name = os.path.relpath(os.path.abspath(path), root)
-    if _is_video(path):
-        name += '' if name.lower().endswith('.mp4') else '.mp4'
-    elif not name.lower().endswith(IMG_EXTENSIONS) or name.lower().endswith('.pgm'):  # which has no colour
-        name += '.jpg'
-    return folder / 'pictures' / name
+def _picture_paths(folder: Path, files: Sequence[str]) -> Dict[str, Path]:
+    """Where each input is drawn: its place below the inputs' common folder, with an ending that can be written.
+
+    Raises:
+        UserError: Two would be the same file, or one an input.
+    """
+    inputs = {os.path.realpath(path) for path in files}
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
+    paths: Dict[Path, str] = {}
+    for path in files:
+        name = os.path.relpath(os.path.abspath(path), root)
+        if _is_video(path):
+            name += '' if name.lower().endswith('.mp4') else '.mp4'
+        elif not name.lower().endswith(IMG_EXTENSIONS) or name.lower().endswith('.pgm'):  # which has no colour
+            name += '.jpg'
+        target = folder / 'pictures' / name
+        if os.path.realpath(target) in inputs:
+            raise UserError(f'the picture of {path} would be {target}, which is an input; give another folder to write')
+        if target in paths:
+            raise UserError(f'the pictures of {paths[target]} and {path} would both be {target}; give them apart')
+        paths[target] = path
+    return {path: target for target, path in paths.items()}
 
 
-def _write_video(path: Path, fps: float, pictures: Iterable[Optional[np.ndarray]]) -> None:
-    """Write pictures (BGR) as a video; without any, or where they are None, only go through them."""
+def _write_video(path: Path, fps: float, pictures: Iterable[np.ndarray]) -> None:
+    """Write pictures (BGR) as a video, none without any."""
     with whole_file(path) as part:
         writer = None
         try:
             for picture in pictures:
-                if picture is None:
-                    continue
                 if writer is None:
                     part.parent.mkdir(parents=True, exist_ok=True)
                     writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'), fps, picture.shape[1::-1])
@@ -359,13 +384,22 @@ def _check_device(device: Optional[str]) -> str:
     return device
 
 
+def _load_annotations(path: str) -> dict:
+    coco = load_json(path, dict)
+    try:
+        check_annotations(coco, evaluated=True)
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from None
+    return coco
+
+
 def _image_ids(files: Sequence[str], coco: dict, annotations: str) -> Dict[str, int]:
     """The annotation file's id of each file: of the entry whose file name is the longest end of its path."""
-    known = {image.get('file_name'): image.get('id') for image in coco.get('images', ())}
+    known = {os.path.normpath(image['file_name']): image['id'] for image in coco['images']}
     ids, used = {}, {}
     for path in files:
         parts = Path(os.path.abspath(path)).parts
-        names = ('/'.join(parts[i:]) for i in range(len(parts)))
+        names = (os.path.join(*parts[i:]) for i in range(len(parts)))
         name = next((name for name in names if name in known), None)
         if name is None:
             raise UserError(f'{annotations} has no image {path}; leave --annotations out, or give only images of its')
@@ -379,10 +413,10 @@ def _category_ids(inferencer: StrictInferencer, coco: Optional[dict], annotation
     """The category id of each of the model's labels; None for one to leave out that the file does not have."""
     if coco is None:
         return list(range(1, len(inferencer.names) + 1))
-    known = {category.get('name'): category.get('id') for category in coco.get('categories', ())}
+    known = {category['name']: category['id'] for category in coco['categories']}
     absent = [inferencer.names[label] for label in inferencer.kept if inferencer.names[label] not in known]
     if absent:
         raise UserError(f"{annotations} has no category {', '.join(absent)}, which the model has; it has "
-                        f"{', '.join(map(str, known))}. Leave --annotations out, or keep only its classes with "
+                        f"{', '.join(known)}. Leave --annotations out, or keep only its classes with "
                         '--classes.')
     return [known.get(name) for name in inferencer.names]

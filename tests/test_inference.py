@@ -121,8 +121,8 @@ def damaged(shapes, tmp_path):
     for name, content in (('empty', b''), ('good', whole), ('text', b'no image'), ('truncated', whole[:200])):
         (folder / f'{name}.jpg').write_bytes(content)
     return folder, [f'{folder}/{name}.jpg is not a readable image: {reason}' for name, reason in (
-        ('empty', 'the file is empty'), ('text', 'damaged, or of an unknown format'),
-        ('truncated', 'damaged, or of an unknown format'))]
+        ('empty', 'the file is empty'), ('text', 'damaged, of an unknown format or too large'),
+        ('truncated', 'damaged, of an unknown format or too large'))]
 
 
 def test_unreadable_images_are_skipped(detect, damaged, shapes, tmp_path):
@@ -148,6 +148,14 @@ def test_an_error_after_loading_is_not_taken_for_a_bad_file(detect, shapes, monk
     monkeypatch.setattr('mmdet.datasets.transforms.PackDetInputs.transform', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         detect(shapes / 'val')
+
+
+def test_an_image_too_thin_to_be_scaled_is_skipped(detect, shapes, tmp_path):
+    cv2.imwrite(str(tmp_path / 'thin.png'), np.zeros((3000, 1, 3), np.uint8))
+    report, found, _ = detect(tmp_path / 'thin.png', shapes / 'val')
+    (skipped, ) = report.skipped
+    assert skipped.startswith(f'{tmp_path}/thin.png, of 1 x 3000 pixels, cannot be prepared for the model')
+    assert len(found) == report.images == 6
 
 
 def test_files_of_inputs(tmp_path, monkeypatch):
@@ -177,6 +185,27 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(detect, shapes, tmp_pa
     report, found, _ = detect(tmp_path / 'p', tmp_path / 'q', tmp_path / 'q' / 'plain')
     assert len(found) == 4 and not report.skipped
     assert pictures(tmp_path / 'out') == ['p/1.jpg', 'q/1.jpg', 'q/1.pgm.jpg', 'q/plain.jpg']
+
+
+@pytest.mark.parametrize('name', ['pictures/a.png', 'pictures/film.mp4'])
+def test_no_input_is_overwritten(detectors, shapes, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'pictures').mkdir()
+    (tmp_path / name).write_bytes(b'own')
+    detector = detectors['retinanet']
+    with pytest.raises(UserError, match=f'the picture of {name} would be {name}, which is an input'):
+        infer(detector.cfg, detector.checkpoint, [name], out='.', device='cpu')
+    assert (tmp_path / name).read_bytes() == b'own'
+    with pytest.raises(UserError, match='the folder has no images, apart from those in pictures, where'):
+        infer(detector.cfg, detector.checkpoint, ['pictures'], out='.', device='cpu')
+
+
+def test_two_inputs_of_one_picture_are_refused(detect, shapes, tmp_path):
+    for name in ('p', 'p.jpg'):
+        shutil.copy(shapes / 'val' / '000000.jpg', tmp_path / name)
+    with pytest.raises(UserError, match='p and .*p.jpg would both be .*out/pictures/p.jpg'):
+        detect(tmp_path / 'p', tmp_path / 'p.jpg')
+    assert detect(tmp_path / 'p', tmp_path / 'p.jpg', pictures=False)[0].images == 2
 
 
 def test_pictures_of_an_earlier_run_are_no_inputs(detect, shapes, tmp_path):
@@ -266,6 +295,30 @@ def test_ids_of_an_annotation_file(detect, annotations, shapes, tmp_path):
     assert set(evaluate_files(str(path), str(tmp_path / 'out' / 'results.json'))) == {'bbox'}
 
 
+def test_file_names_of_an_annotation_file_may_be_paths(detect, annotations, shapes):
+    path, coco = annotations
+    ids = {image['file_name']: image['id'] for image in coco['images']}
+    for start in ('./', 'val/', f'{shapes}/val/'):
+        for image in coco['images']:
+            image['file_name'] = start + image['file_name'].rpartition('/')[2]
+        path.write_text(json.dumps(coco))
+        _, _, meta = detect(shapes / 'val', annotations=str(path))
+        assert [image['id'] for image in meta['images']] == [ids[name] for name in sorted(ids)]
+
+
+@pytest.mark.parametrize('change, says', [
+    (lambda c: c.update(images=None), 'expected a list "images"'),
+    (lambda c: c['images'].append(5), r'images\[6\] lacks'),
+    (lambda c: c['categories'][0].pop('id'), r'categories\[0\] lacks id'),
+])
+def test_malformed_annotation_files(detect, annotations, shapes, change, says):
+    path, coco = annotations
+    change(coco)
+    path.write_text(json.dumps(coco))
+    with pytest.raises(UserError, match=f'truth.json: malformed: {says}'):
+        detect(shapes / 'val', annotations=str(path))
+
+
 def test_annotation_files_that_do_not_fit(detect, annotations, shapes, tmp_path):
     path, coco = annotations
     copy = tmp_path / '000000.jpg'
@@ -274,7 +327,8 @@ def test_annotation_files_that_do_not_fit(detect, annotations, shapes, tmp_path)
         detect(shapes / 'val', copy, annotations=str(path))
     with pytest.raises(UserError, match=f'{path} has no image {copy.parent}/other.jpg'):
         detect(copy.rename(tmp_path / 'other.jpg'), annotations=str(path))
-    coco['categories'].pop()
+    absent = coco['categories'].pop()['id']
+    coco['annotations'] = [item for item in coco['annotations'] if item['category_id'] != absent]
     path.write_text(json.dumps(coco))
     with pytest.raises(UserError, match='has no category star, .* it has circle, square, triangle'):
         detect(shapes / 'val', annotations=str(path))

@@ -22,7 +22,8 @@ from econvnext_mmdet.complexity import count_detector
 from econvnext_mmdet.engine import run
 from econvnext_mmdet.engine.hooks import coco_table
 from econvnext_mmdet.errors import UserError
-from econvnext_mmdet.evaluation.coco_eval import evaluate_files
+from econvnext_mmdet.evaluation import coco_results
+from econvnext_mmdet.evaluation.coco_eval import STATS, evaluate_files
 from econvnext_mmdet.evaluation.coco_metric import NAMES
 from econvnext_mmdet.files import write_json
 
@@ -112,13 +113,12 @@ def test_test_time_augmentation_from_the_command_line(trained, shapes, tmp_path)
 
 
 def test_masks_go_into_the_results(tmp_path):
-    from econvnext_mmdet.evaluation.coco_results import DumpCocoResults
     masks = torch.zeros(2, 8, 10, dtype=torch.bool)
     masks[0, 2:5, 3:7] = True
     sample = dict(img_id=7, pred_instances=dict(
         labels=torch.tensor([1, 0]), scores=torch.tensor([0.5, 0.25]), masks=masks,
         bboxes=torch.tensor([[3., 2., 7., 5.], [0., 0., 1., 1.]])))
-    metric = DumpCocoResults(str(tmp_path / 'out.json'), cat_ids=[10, 20])
+    metric = coco_results.DumpCocoResults(str(tmp_path / 'out.json'), cat_ids=[10, 20])
     metric.process({}, [sample])
     metric.evaluate(1)
     first, second = json.loads((tmp_path / 'out.json').read_text())
@@ -126,6 +126,37 @@ def test_masks_go_into_the_results(tmp_path):
     from pycocotools import mask as mask_utils
     np.testing.assert_array_equal(mask_utils.decode(first['segmentation']), masks[0].numpy())
     assert second['category_id'] == 10
+
+
+def test_scores_of_masks_are_not_in_the_results_and_that_is_said(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(coco_results, 'print_log', lambda text, **_: logged.append(text))
+    sample = dict(img_id=7, pred_instances=dict(
+        labels=torch.tensor([1]), scores=torch.tensor([0.5]), mask_scores=torch.tensor([0.25]),
+        masks=torch.ones(1, 8, 10, dtype=torch.bool), bboxes=torch.tensor([[3., 2., 7., 5.]])))
+    metric = coco_results.DumpCocoResults(str(tmp_path / 'out.json'), cat_ids=[10, 20])
+    metric.process({}, [sample])
+    metric.evaluate(1)
+    assert json.loads((tmp_path / 'out.json').read_text())[0]['score'] == 0.5
+    assert 'out.json has the scores of the boxes' in logged[0]
+
+
+def test_results_of_a_model_that_does_not_know_all_classes(shapes, tmp_path):
+    """The command that testing names gives testing's numbers."""
+    changes = options(shapes, tmp_path)
+    for split in ('train', 'val', 'test'):
+        changes[f'{split}_dataloader.dataset.metainfo.classes'] = ('circle', 'star')
+    changes['model.bbox_head.num_classes'] = 2
+    cfg = run.load_config(DEMO, changes)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'two.pth')
+    metrics = run.test(cfg, str(tmp_path / 'two.pth'), out=str(tmp_path / 'out.json'))
+    log = next((tmp_path).glob('*/*.log')).read_text()
+    assert f'evaluate {tmp_path}/out.json with --classes circle star' in log
+    status, _, err = tool('tools/eval_coco.py', shapes / 'annotations' / 'val.json', tmp_path / 'out.json', '--classes',
+                          'circle', 'star', '--json', tmp_path / 'numbers.json')
+    assert status == 0, err
+    numbers = json.loads((tmp_path / 'numbers.json').read_text())['bbox']
+    assert {f'coco/bbox_{NAMES[name]}': numbers[name] for name in STATS} == metrics
 
 
 def test_pretrained_starts_the_backbone_bit_equal(trained, shapes, tmp_path):
@@ -216,8 +247,14 @@ def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch
 
 
 def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):
-    with pytest.raises(UserError, match='--out writes .pkl'):
-        run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))
+    (tmp_path / 'folder.json').mkdir()
+    for name in ('results.txt', 'folder.json'):
+        with pytest.raises(UserError, match='--out writes a file .pkl .*' + name):
+            run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / name))
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError):  # before the evaluation, whose numbers it would take along
+        run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'file' / 'results.json'))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder.json']
     with pytest.raises(UserError, match='--cfg-options does not fit'):
         run.load_config(DEMO, {'model.bbox_head.anchor_generator.strides.9': 1})
     with pytest.raises(UserError, match="no setting 'train_dataloder'; did you mean 'train_dataloader'"):
@@ -230,10 +267,11 @@ def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):
 
 
 def test_interrupt_ends_with_status_130(shapes, tmp_path):
-    changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1000}
+    changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1000, 'train_dataloader.num_workers': 2,
+               'train_dataloader.persistent_workers': True}
     # In a background job, as of nohup, SIGINT is ignored and a child would inherit that.
     process = subprocess.Popen([sys.executable, 'tools/train.py', DEMO, *as_options(changes)], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stdout:
         if 'Epoch(train)' in line:
@@ -242,6 +280,8 @@ def test_interrupt_ends_with_status_130(shapes, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and 'Traceback' not in err
     assert err.rstrip().endswith('--resume goes on from the last checkpoint, if one was written')
+    with pytest.raises(ProcessLookupError):  # the workers have gone with it
+        os.killpg(process.pid, 0)
 
 
 def test_flops_of_a_detector(cfg):

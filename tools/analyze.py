@@ -15,7 +15,10 @@ def parse_args() -> argparse.Namespace:
                         help='COCO results files (JSON), as `tools/test.py --out FILE.json` writes them')
     parser.add_argument('--images', metavar='FOLDER', help='folder of the images, for pictures of the best and worst')
     parser.add_argument('--log', nargs='+', default=(), metavar='FILE',
-                        help='training logs, WORK_DIR/*/vis_data/scalars.json, for curves of loss and AP')
+                        help='training logs, WORK_DIR/*/vis_data/scalars.json, for curves of loss and AP; where there '
+                        'are as many as results, give them in the results\' order, and they get their names')
+    parser.add_argument('--classes', nargs='+', metavar='NAME',
+                        help='evaluate these classes of the annotation file only (default: all)')
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='SCORE',
                         help='lowest score for the confusion of classes and for the pictures (default: 0.3)')
     parser.add_argument('--out', default='report', metavar='FOLDER', help='the folder to make (default: report)')
@@ -27,7 +30,7 @@ def main() -> None:
     # Imported late: --help and wrong options answer at once.
     from econvnext_mmdet.evaluation.report import write_report
     print(write_report(args.annotations, args.results, args.out, images=args.images, logs=args.log,
-                       score_thr=args.score_thr))
+                       score_thr=args.score_thr, classes=args.classes))
 
 
 if __name__ == '__main__':

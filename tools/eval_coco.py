@@ -14,6 +14,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('results', help='results file (JSON), as `tools/test.py --out FILE.json` writes it')
     parser.add_argument('--iou-type', nargs='+', choices=tuple(GEOMETRY),
                         help='evaluate boxes, masks or both (default: what the results have)')
+    parser.add_argument('--classes', nargs='+', metavar='NAME',
+                        help='evaluate these classes of the annotation file only, as for a model that knows no '
+                        'others (default: all)')
     parser.add_argument('--engine', choices=ENGINES, default=ENGINES[0],
                         help='who computes; the numbers are the same (default: %(default)s)')
     parser.add_argument('--json', metavar='FILE', help='write the numbers, unrounded, to a JSON file')
@@ -24,7 +27,7 @@ def main() -> None:
     args = parse_args()
     from econvnext_mmdet.evaluation.tables import class_table, stats_table
     from econvnext_mmdet.files import write_json
-    results = evaluate_files(args.annotations, args.results, args.iou_type, args.engine)
+    results = evaluate_files(args.annotations, args.results, args.iou_type, args.engine, args.classes)
     print(stats_table({iou_type: result.stats for iou_type, result in results.items()}))
     for iou_type, result in results.items():
         print(f'\n{iou_type} by class\n{class_table(result.classes)}')

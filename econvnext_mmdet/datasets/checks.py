@@ -14,8 +14,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from ..evaluation.coco_metric import OfficialCocoMetric
 from ..files import no_garbage_collection
-from .coco_format import check_annotations
+from .coco_format import check_annotations, find_bad_masks
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
@@ -34,12 +35,12 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     seen = []
     for split in splits:
         evaluators = evaluators_of(cfg, split)
-        evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
         files = []
         for dataset in filter(is_local_coco, datasets_of(cfg, split)):
-            if (dataset, evaluated) not in seen:
-                check_dataset(dataset, evaluated)
-                seen.append((dataset, evaluated))
+            needs = needs_of(dataset, evaluators)
+            if (dataset, needs) not in seen:
+                check_dataset(dataset, **needs)
+                seen.append((dataset, needs))
             check_num_classes(cfg.get('model'), classes_of(dataset))
             files.append(_path(dataset, dataset['ann_file']))
         check_evaluators(evaluators, split, files)
@@ -49,6 +50,17 @@ def evaluators_of(cfg: Config, split: str) -> List[dict]:
     """The configs of a split's metrics; training has none."""
     evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
     return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def needs_of(dataset: dict, evaluators: List[dict]) -> Dict[str, bool]:
+    """What a dataset's file must have for its loading and for its evaluation, as :func:`check_dataset` takes it."""
+    readers = [evaluator for evaluator in evaluators if evaluator.get('ann_file')]
+    return dict(
+        evaluated=bool(readers),
+        # OfficialCocoMetric takes what has none for no crowd; mmdet's metrics leave pycocotools to fail.
+        iscrowd=any(evaluator['type'] not in ('OfficialCocoMetric', OfficialCocoMetric) for evaluator in readers),
+        masks=any(step.get('with_mask') for step in dataset.get('pipeline') or ())
+        or any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators))
 
 
 def datasets_of(cfg: Config, split: str) -> List[dict]:
@@ -97,13 +109,15 @@ def classes_of(dataset: dict) -> List[str]:
     return list(classes)
 
 
-def check_dataset(dataset: dict, evaluated: bool = False) -> None:
+def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False, masks: bool = False) -> None:
     """Check one COCO dataset: its files, its annotations and its classes.
 
     Args:
         dataset (dict): The dataset's config, with ``ann_file``, and as there are ``data_root``,
             ``data_prefix`` and ``metainfo``.
         evaluated (bool): COCO's evaluation will read the file. Defaults to False.
+        iscrowd (bool): Every annotation must have ``iscrowd``. Defaults to False.
+        masks (bool): Every annotation must have a mask. Defaults to False.
 
     Raises:
         UserError: What is wrong, in which file, and what to do.
@@ -112,7 +126,11 @@ def check_dataset(dataset: dict, evaluated: bool = False) -> None:
     coco = read_annotations(dataset)
     ann_file, folder = paths_of(dataset)
     try:
-        check_annotations(coco, evaluated)
+        check_annotations(coco, evaluated, iscrowd)
+        for what, ids in find_bad_masks(coco).items() if masks else ():
+            if ids:
+                raise UserError(f'{len(ids)} {what}, which the config loads or evaluates, as that of annotation '
+                                f'{ids[0]}')
         left_out = check_classes(classes_of(dataset), [category['name'] for category in coco['categories']])
     except UserError as error:
         raise UserError(f'{ann_file}: {error}') from None

@@ -7,7 +7,6 @@ takes twice what is there twice. COCO's evaluation keeps all boxes; one without 
 """
 import hashlib
 import io
-import math
 import os
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -43,10 +42,11 @@ from .checks import (
     evaluators_of,
     find_absent,
     is_local_coco,
+    needs_of,
     paths_of,
     read_annotations,
 )
-from .coco_format import find_malformed
+from .coco_format import find_bad_masks, find_malformed
 
 EXAMPLES = 3  # of each finding
 # COCO's sizes, by the area in pixels.
@@ -195,16 +195,14 @@ def _inspect(dataset: dict, split: str, evaluators: List[dict], read_images: boo
     coco = findings.attempt(read_annotations, dataset) if os.path.isfile(ann_file) else None
     if coco is not None:
         with no_garbage_collection():
-            evaluated = any(evaluator.get('ann_file') for evaluator in evaluators)
+            needs = needs_of(dataset, evaluators)
             by_kind: Dict[str, List[str]] = defaultdict(list)
-            for kind, problem in find_malformed(coco, evaluated):
+            for kind, problem in find_malformed(coco, needs['evaluated'], needs['iscrowd']):
                 by_kind[kind].append(problem)
             for kind, problems in by_kind.items():
                 findings.add('error', kind, problems)
             if not by_kind:
-                need_masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ()) or any(
-                    'segm' in (evaluator.get('metric') or ()) for evaluator in evaluators)
-                _inspect_annotations(inspection, findings, coco, dataset, need_masks)
+                _inspect_annotations(inspection, findings, coco, dataset, needs['masks'])
         # Malformed annotations hide no fault of the images.
         images = coco.get('images') if isinstance(coco, dict) else None
         if os.path.isdir(folder) and not any(find_malformed(dict(images=images, categories=[]))):
@@ -272,27 +270,12 @@ def _inspect_annotations(inspection: Inspection, findings: _Findings, coco: dict
 
     # Where masks are loaded or evaluated, one that is missing or of another size is a failure, and an instance with
     # one that is none is ignored.
-    masks = [(item['id'], item.get('segmentation'), i) for item, i in zip(annotations, of_image)]
-    missing = [i for i, mask, _ in masks if not mask]
-    none = [i for i, mask, _ in masks if mask and not _is_mask(mask)]
-    other = [i for i, mask, image in masks if isinstance(mask, dict) and _is_mask(mask)
-             and mask['size'] != [images[image]['height'], images[image]['width']]]
-    for what, which in (('masks that are missing', missing), ('masks that are neither polygons nor RLE', none),
-                        ('masks of another size than their image', other)):
-        if need_masks or len(missing) < len(annotations):  # boxes alone are no fault where no masks are wanted
+    masks = find_bad_masks(coco)
+    for what, which in masks.items():
+        # Boxes alone are no fault where no masks are wanted.
+        if need_masks or len(masks['masks that are missing']) < len(annotations):
             findings.add('error' if need_masks else 'warning', what,
                          [f'annotation {i}' for i in which[:EXAMPLES]], len(which))
-
-
-def _is_mask(mask) -> bool:
-    """Whether a segmentation is a list of polygons (three points or more each) or an RLE."""
-    if isinstance(mask, list):
-        try:
-            return all(len(polygon) >= 6 and len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) for polygon in mask)
-        except TypeError:  # no list, or a list of something else than numbers
-            return False
-    return isinstance(mask, dict) and isinstance(mask.get('size'), list) and len(mask['size']) == 2 \
-        and isinstance(mask.get('counts'), (str, list)) and len(mask['counts']) > 0
 
 
 def _inspect_images(inspection: Inspection, findings: _Findings, images: List[dict], folder: str) -> None:

@@ -1,6 +1,7 @@
 """Training and testing a config: what tools/train.py and tools/test.py call."""
 import inspect
 import os
+import shlex
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -20,7 +22,9 @@ from torch.utils.data import Dataset
 from ..checkpoint import check_fits, read_state_dict
 from ..datasets.checks import check_datasets
 from ..errors import UserError
+from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
+from ..files import whole_file
 from ..models import EConvNeXt
 from .hooks import CocoTableHook
 
@@ -124,8 +128,8 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
     Raises:
         UserError: Something that the user can mend.
     """
-    if out is not None and Path(out).suffix not in ('.pkl', '.pickle', '.json'):
-        raise UserError(f'--out writes .pkl (as mmdet) or .json (COCO results); got {out}')
+    if out is not None:
+        _check_out(Path(out))
     state = read_state_dict(checkpoint)
     cfg.load_from = checkpoint
     if show or show_dir:
@@ -145,19 +149,39 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
             model = model.module
         check_fits(model, state, checkpoint)
         if out is not None:
-            runner.test_evaluator.metrics.append(_dump(out, runner.test_dataloader.dataset))
+            dump = _dump(out, runner.test_dataloader.dataset)
+            _tell_of_classes(out, runner.test_evaluator.metrics, runner.test_dataloader.dataset)
+            runner.test_evaluator.metrics.append(dump)
         return runner.test()
+
+
+def _check_out(out: Path) -> None:
+    """Check that detections can be written to a file: the evaluation before may take hours."""
+    if out.suffix not in ('.pkl', '.pickle', '.json') or out.is_dir():
+        raise UserError(f'--out writes a file .pkl (as mmdet) or .json (COCO results); got {out}')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as part:
+        part.touch()
+        part.unlink()
 
 
 def _dump(out: str, dataset: Dataset) -> DumpDetResults:
     """The metric that writes detections to a file of the format that its name ends in."""
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
     if Path(out).suffix != '.json':
         return DumpDetResults(out)
     if not hasattr(dataset, 'cat_ids'):
         raise UserError(f'--out {out} writes COCO results, and the test set is a {type(dataset).__name__} without '
                         "COCO's category ids; write a .pkl")
     return DumpCocoResults(out, dataset.cat_ids)
+
+
+def _tell_of_classes(out: str, metrics: list, dataset: Dataset) -> None:
+    """Log what to evaluate results with where the annotation file has classes that the model does not know."""
+    classes = dataset.metainfo['classes']
+    for metric in metrics:
+        if isinstance(metric, OfficialCocoMetric) and len(classes) < len(metric.evaluator.categories):
+            print_log(f'the annotation file has classes that the model does not know: evaluate {out} with --classes '
+                      + ' '.join(map(shlex.quote, classes)), logger='current')
 
 
 def _start_from(cfg: Config, pretrained: str) -> None:

@@ -58,7 +58,7 @@ def match_images(evaluator: CocoEvaluator, entries: List[dict], iou_type: str) -
     """
     coco = evaluator.coco
     by_image: Dict[int, List[dict]] = defaultdict(list)
-    for entry in sorted(entries, key=lambda entry: -entry['score']):
+    for entry in sorted(evaluator.kept(entries), key=lambda entry: -entry['score']):
         by_image[entry['image_id']].append(entry)
     for image_id in sorted(evaluator.image_sizes):
         counts: Dict[int, int] = defaultdict(int)

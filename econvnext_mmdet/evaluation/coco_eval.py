@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from ..datasets.coco_format import check_annotations
+from ..datasets.coco_format import check_annotations, find_bad_masks, find_broken_rle, is_rle
 from ..errors import UserError
 from ..files import load_json, no_garbage_collection
 
@@ -89,21 +89,29 @@ class CocoEvaluator:
     Args:
         coco (dict): The content of an annotation file, which it may change.
         engine (str): 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
+        classes (Sequence[str], optional): The classes to evaluate; objects and detections of others are left out.
+            Defaults to None: all.
 
     Raises:
-        UserError: There is no such engine, it is not installed, or the ground truth lacks what COCO's evaluation
-            reads of it.
+        UserError: There is no such engine or class, the engine is not installed, or the ground truth lacks what
+            COCO's evaluation reads of it.
     """
 
-    def __init__(self, coco: dict, engine: str = 'faster-coco-eval'):
+    def __init__(self, coco: dict, engine: str = 'faster-coco-eval', classes: Optional[Sequence[str]] = None):
         self._coco_class, self._eval_class = _engine(engine)
         coco.setdefault('annotations', [])  # a test set without labels may have none
         check_annotations(coco)
         if engine != 'pycocotools':
-            for image in coco['images']:
-                if not isinstance(image['id'], int):
-                    raise UserError(f'{engine} takes numbers as ids of images, and here is {image["id"]!r}; take the '
-                                    "engine 'pycocotools'")
+            for part in ('images', 'categories'):
+                for item in coco[part]:
+                    if not isinstance(item['id'], int):
+                        raise UserError(f'{engine} takes numbers as ids of {part}, and here is {item["id"]!r}; take '
+                                        "the engine 'pycocotools'")
+        self._left_out = _leave_out(coco, classes)
+        if not coco['categories']:
+            raise UserError('there are no categories, and so nothing to evaluate')
+        for image in coco['images']:
+            image.update(height=int(image['height']), width=int(image['width']))  # 64.0 is no size of an RLE
         for i, annotation in enumerate(coco['annotations']):
             # The engines take the id of a match for true or false, and so an object with id 0 for unmatched.
             annotation['id'] = i + 1
@@ -124,7 +132,8 @@ class CocoEvaluator:
         """Evaluate detections.
 
         Args:
-            entries (list[dict]): Of a COCO results file; left as they are.
+            entries (list[dict]): Of a COCO results file; left as they are. Those of classes that are left out do
+                not count.
             iou_type (str): 'bbox' or 'segm'. An object's size is that of the annotation file, a detection's is
                 that of its box or of its mask.
             cat_ids (Sequence[int], optional): The categories to evaluate. Defaults to None: all.
@@ -137,6 +146,7 @@ class CocoEvaluator:
         """
         key = GEOMETRY[iou_type]
         with no_garbage_collection(), redirect_stdout(io.StringIO()):  # pycocotools prints
+            entries = self.kept(entries)
             self._check(entries, key)
             # Only what is evaluated: with a box there too, the engines would take it for the area of a mask.
             entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
@@ -163,8 +173,20 @@ class CocoEvaluator:
         return CocoResult(dict(zip(STATS, map(float, engine.stats))), classes, precision, engine.eval['scores'],
                           np.asarray(engine.params.iouThrs), seconds)
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether any object has a mask."""
+        return any(annotation.get('segmentation') for annotation in self.coco.dataset['annotations'])
+
+    def kept(self, entries: List[dict]) -> List[dict]:
+        """The entries of a COCO results file without those of the classes that are left out."""
+        if not self._left_out:
+            return entries
+        return [entry for entry in entries if not isinstance(entry, dict) or entry.get('category_id') not in
+                self._left_out]
+
     def _check(self, entries: List[dict], key: str) -> None:
-        """Check detections against the ground truth."""
+        """Check detections and masks of the ground truth."""
         try:
             for name, known in (('image_id', self.image_sizes), ('category_id', self.categories)):
                 unknown = {entry[name] for entry in entries} - set(known)
@@ -172,52 +194,102 @@ class CocoEvaluator:
                     raise UserError(f'the annotation file has no {name} {sorted(unknown, key=str)[0]!r}, which '
                                     f'detections have, and {len(unknown)} such in all; are these the results of its '
                                     'images?')
-            whole = np.isfinite(np.array([entry['score'] for entry in entries], float)).all()
+            whole = _are_numbers([entry['score'] for entry in entries], (len(entries), ))
             if key == 'bbox':
-                boxes = np.array([entry[key] for entry in entries], float)
-                whole &= not entries or boxes.shape == (len(entries), 4) and np.isfinite(boxes).all()
+                whole &= _are_numbers([entry[key] for entry in entries], (len(entries), 4))
             else:
                 whole &= all(map(self._has_mask, entries))
         except UserError:
             raise
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError):
             whole = False
         if not whole:
             wrong = next(i for i, entry in enumerate(entries) if not self._is_detection(entry, key))
-            found = json.dumps(entries[wrong])
+        elif key == 'segmentation':
+            wrong = next(iter(find_broken_rle([entry[key] for entry in entries])), None)
+        else:
+            wrong = None
+        if wrong is not None:
             raise UserError(f'entry {wrong} is no detection: expected image_id, category_id, a score and '
                             + ('a bbox of four numbers' if key == 'bbox' else
-                               "a segmentation as compressed RLE of its image's size") + f'; found {found[:200]}')
+                               "a segmentation as compressed RLE of its image's size")
+                            + f'; found {json.dumps(entries[wrong])[:200]}')
         if key == 'segmentation':
-            for annotation in self.coco.dataset['annotations']:
-                if not annotation.get(key):
-                    raise UserError(f'masks cannot be evaluated: annotation {annotation["id"]} of the ground truth '
-                                    '(counted from 1) has no segmentation')
+            for what, ids in find_bad_masks(self.coco.dataset).items():
+                if ids:
+                    raise UserError(f'masks cannot be evaluated: the ground truth has {what}, {len(ids)} in all, as '
+                                    f'that of annotation {ids[0]} (counted from 1)')
 
     def _has_mask(self, entry: dict) -> bool:
         mask = entry['segmentation']
-        return isinstance(mask, dict) and isinstance(mask.get('counts'), (str, bytes)) \
+        return is_rle(mask) and isinstance(mask['counts'], str) \
             and tuple(mask['size']) == self.image_sizes[entry['image_id']]
 
     def _is_detection(self, entry: Any, key: str) -> bool:
         try:
-            values = np.array([entry['score'], *(entry['bbox'] if key == 'bbox' else ())], float)
-            return entry['category_id'] in self.categories and bool(np.isfinite(values).all()) \
-                and (values.shape == (5, ) if key == 'bbox' else self._has_mask(entry))
-        except (KeyError, TypeError, ValueError):
+            return entry['image_id'] in self.image_sizes and entry['category_id'] in self.categories \
+                and _are_numbers([entry['score']], (1, )) \
+                and (_are_numbers(entry['bbox'], (4, )) if key == 'bbox' else self._has_mask(entry))
+        except (KeyError, TypeError):
             return False
 
 
+def _are_numbers(values: list, shape: tuple) -> bool:
+    """Whether nested lists hold finite numbers in an array's shape; texts of numbers are none."""
+    if values == []:
+        return shape[0] == 0
+    try:
+        array = np.array(values)
+    except ValueError:  # lists of different lengths
+        return False
+    return array.dtype.kind in 'iuf' and array.shape == shape and bool(np.isfinite(array).all())
+
+
+def _leave_out(coco: dict, classes: Optional[Sequence[str]]) -> set:
+    """Take all but some classes out of a ground truth; the ids of those that are taken out."""
+    if classes is None:
+        return set()
+    names = [category['name'] for category in coco['categories']]
+    unknown = [name for name in classes if name not in names]
+    if unknown:
+        raise UserError(f'there is no class {", ".join(unknown)}; there are {", ".join(names)}')
+    left_out = {category['id'] for category in coco['categories'] if category['name'] not in classes}
+    for part, key in (('categories', 'id'), ('annotations', 'category_id')):
+        coco[part] = [item for item in coco[part] if item[key] not in left_out]
+    return left_out
+
+
+def iou_types_of(evaluator: CocoEvaluator, *results: List[dict]) -> List[str]:
+    """Of 'bbox' and 'segm' those that all of some results have, and, for masks, the ground truth too.
+
+    A kind that some entries have and others lack is had: evaluating it says which lacks it. Results without one
+    detection have both kinds, but alone boxes only.
+
+    Raises:
+        UserError: There is none.
+    """
+    had = [{key for key in GEOMETRY.values() if any(isinstance(entry, dict) and key in entry for entry in entries)}
+           for entries in results if entries] or [{'bbox'}]
+    common = set.intersection(*had)
+    iou_types = [name for name, key in GEOMETRY.items()
+                 if key in common and (name == 'bbox' or evaluator.has_masks)]
+    if not iou_types:
+        raise UserError('there is nothing to compare: neither do all results and the annotations have masks '
+                        '("segmentation"), nor have all results boxes ("bbox")')
+    return iou_types
+
+
 def evaluate_files(annotations: str, results: str, iou_types: Optional[Sequence[str]] = None,
-                   engine: str = ENGINES[0]) -> Dict[str, CocoResult]:
+                   engine: str = ENGINES[0], classes: Optional[Sequence[str]] = None) -> Dict[str, CocoResult]:
     """Evaluate a COCO results file against a COCO annotation file.
 
     Args:
         annotations (str): The annotation file.
         results (str): The results file.
         iou_types (Sequence[str], optional): Of 'bbox' and 'segm'. Defaults to None: boxes or masks or both, as
-            the results have them; boxes where there is not one detection.
+            the files have them; boxes where there is not one detection.
         engine (str): 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
+        classes (Sequence[str], optional): The classes to evaluate. Defaults to None: all of the annotation file.
 
     Returns:
         dict[str, CocoResult]: By kind of geometry.
@@ -226,17 +298,15 @@ def evaluate_files(annotations: str, results: str, iou_types: Optional[Sequence[
         UserError: A file is missing, is malformed or does not belong to the other one.
     """
     coco, entries = load_json(annotations, dict), load_json(results, list)
-    if iou_types is None:
-        first = entries[0] if entries and isinstance(entries[0], dict) else {}
-        iou_types = [name for name, key in GEOMETRY.items() if key in first] or ['bbox']
     try:
-        evaluator = CocoEvaluator(coco, engine)
+        evaluator = CocoEvaluator(coco, engine, classes)
     except UserError as error:
         raise UserError(f'{annotations}: {error}') from None
     try:
-        return {iou_type: evaluator.evaluate(entries, iou_type) for iou_type in iou_types}
+        return {iou_type: evaluator.evaluate(entries, iou_type)
+                for iou_type in iou_types or iou_types_of(evaluator, entries)}
     except UserError as error:
-        raise UserError(f'{results}: {error}') from None
+        raise UserError(f'{results} against {annotations}: {error}') from None
 
 
 def _mean(values: np.ndarray) -> float:

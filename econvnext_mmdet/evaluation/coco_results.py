@@ -1,7 +1,9 @@
 """Detections as a COCO results file."""
+import logging
 from typing import Sequence
 
 from mmdet.evaluation import DumpDetResults
+from mmengine.logging import print_log
 
 from ..files import write_json
 from .coco_eval import coco_entries
@@ -24,6 +26,10 @@ class DumpCocoResults(DumpDetResults):
     def compute_metrics(self, results: list) -> dict:
         """Write the file from all data samples, as the parent collected them from all processes."""
         entries = []
+        if any('mask_scores' in sample['pred_instances'] for sample in results):
+            print_log(f'{self.out_file_path} has the scores of the boxes; an entry has no room for the scores of its '
+                      'own that this model gives its masks, so that AP of masks by this file is another',
+                      logger='current', level=logging.WARNING)
         for sample in results:
             entries += coco_entries(sample['img_id'], sample['pred_instances'], self.cat_ids)
         write_json(self.out_file_path, entries)

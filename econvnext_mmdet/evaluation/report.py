@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
+from pycocotools import mask as mask_utils
 
 from ..errors import UserError
 from ..files import load_json, write_json
 from ..visualization import quiet_drawing
 from .analysis import KINDS, ImageMatches, confusion_matrix, find_errors, match_images
-from .coco_eval import GEOMETRY, CocoEvaluator, CocoResult
+from .coco_eval import CocoEvaluator, CocoResult, iou_types_of
 from .tables import MEANING, format_cell
 
 GEOMETRY_NAMES = dict(bbox='Boxes', segm='Masks')
@@ -38,7 +39,7 @@ class Model:
 
 
 def write_report(annotations: str, results: Sequence[str], out: str, images: Optional[str] = None,
-                 logs: Sequence[str] = (), score_thr: float = 0.3) -> str:
+                 logs: Sequence[str] = (), score_thr: float = 0.3, classes: Optional[Sequence[str]] = None) -> str:
     """Write a folder with ``index.html``, its plots and pictures (PNG) and the numbers (``report.json``).
 
     The page needs nothing from elsewhere. The folder appears when all is written.
@@ -50,9 +51,10 @@ def write_report(annotations: str, results: Sequence[str], out: str, images: Opt
         images (str, optional): The folder of the images, for pictures of the best and the worst. Defaults to
             None: no pictures.
         logs (Sequence[str]): Logs of trainings in JSON lines, as MMEngine writes ``vis_data/scalars.json``, for
-            curves of loss and AP; as many as results are named as these. Defaults to none.
+            curves of loss and AP; as many as results are named as these, in their order. Defaults to none.
         score_thr (float): The lowest score of the detections in the confusion matrix, in the pictures and for
             which images are best and worst. Defaults to 0.3.
+        classes (Sequence[str], optional): The classes to evaluate. Defaults to None: all of the annotation file.
 
     Returns:
         str: The page.
@@ -69,12 +71,13 @@ def write_report(annotations: str, results: Sequence[str], out: str, images: Opt
         raise UserError(f'no image folder {images}')
     curves = [read_log(path) for path in logs]
     try:
-        evaluator = CocoEvaluator(load_json(annotations, dict))
+        evaluator = CocoEvaluator(load_json(annotations, dict), classes=classes)
     except UserError as error:
         raise UserError(f'{annotations}: {error}') from None
     models = evaluate_models(evaluator, results, score_thr)
     matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'axes.spines.top': False,
-                                'axes.spines.right': False, 'figure.dpi': 110})
+                                'axes.spines.right': False, 'figure.dpi': 110,
+                                'text.parse_math': False})  # a class may have a dollar sign in its name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'.{folder.name}.') as temporary:
         whole = Path(temporary) / 'whole'
@@ -97,17 +100,14 @@ def write_report(annotations: str, results: Sequence[str], out: str, images: Opt
 
 
 def evaluate_models(evaluator: CocoEvaluator, results: Sequence[str], score_thr: float) -> Dict[str, List[Model]]:
-    """Evaluate results files: boxes, and masks too where all of them have masks.
+    """Evaluate results files: boxes and masks, as all of them have them.
 
     Returns:
         dict[str, list[Model]]: By 'bbox' and 'segm'.
     """
     files = {name: load_json(path, list) for name, path in zip(unique_names(results), results)}
     models: Dict[str, List[Model]] = {}
-    for iou_type, key in GEOMETRY.items():
-        if not all(entries and isinstance(entries[0], dict) and key in entries[0] for entries in files.values()) \
-                and (iou_type == 'segm' or models):
-            continue
+    for iou_type in iou_types_of(evaluator, *files.values()):
         models[iou_type] = []
         for (name, entries), path in zip(files.items(), results):
             try:
@@ -121,12 +121,13 @@ def evaluate_models(evaluator: CocoEvaluator, results: Sequence[str], score_thr:
 
 
 def unique_names(paths: Sequence[str]) -> List[str]:
-    """A name for each path: its stem, with as many of its folders as tell the paths apart."""
-    parts = [(*Path(path).resolve().parts[1:-1], Path(path).stem) for path in paths]
-    for depth in range(1, max(map(len, parts), default=0) + 1):
-        names = ['/'.join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
+    """A name for each path: its stem, with as many of its folders, and its ending, as tell the paths apart."""
+    for last in ('stem', 'name'):
+        parts = [(*Path(path).resolve().parts[1:-1], getattr(Path(path), last)) for path in paths]
+        for depth in range(1, max(map(len, parts), default=0) + 1):
+            names = ['/'.join(part[-depth:]) for part in parts]
+            if len(set(names)) == len(names):
+                return names
     if paths:
         raise UserError(f'the same file is given twice: {", ".join(paths)}')
     return []
@@ -339,7 +340,9 @@ def _draw(file: Path, evaluator: CocoEvaluator, iou_type: str, match: ImageMatch
 def _instances(evaluator: CocoEvaluator, iou_type: str, items: List[dict]) -> InstanceData:
     """Annotations or results entries as MMDetection draws them."""
     label = {category: i for i, category in enumerate(evaluator.categories)}
-    boxes = torch.tensor([item['bbox'] for item in items], dtype=torch.float32).reshape(-1, 4)
+    # Results of masks alone have no boxes.
+    boxes = torch.tensor(np.array([item['bbox'] if 'bbox' in item else mask_utils.toBbox(item['segmentation'])
+                                   for item in items]), dtype=torch.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     instances = InstanceData(bboxes=boxes, labels=torch.tensor([label[item['category_id']] for item in items],
                                                                dtype=torch.long))

@@ -130,7 +130,7 @@ def test_truncated_json(cfg):
     (lambda c: c['annotations'][0].update(bbox=[1, 2, 3, float('nan')]), 'annotation 1 has the bbox'),
     (lambda c: c['annotations'][0].update(category_id=9), 'annotation 1 has the category_id 9'),
     (lambda c: c['annotations'][0].update(image_id='x'), "annotation 1 has the image_id 'x'"),
-    (lambda c: c['annotations'][0].update(id=[1]), r'annotations\[0\] has the id \[1\]; expected a number'),
+    (lambda c: c['annotations'][0].update(id=[1]), r'annotations\[0\] has the id \[1\]; expected a whole number'),
     (lambda c: c['images'][0].update(width='64'), r"images\[0\] has the width '64'; expected a number"),
     (lambda c: c['images'][0].update(file_name=None), r'images\[0\] lacks file_name'),
 ])
@@ -143,7 +143,8 @@ def test_malformed_annotations(cfg, change, says):
 def test_evaluation_needs_iscrowd_and_training_does_not(cfg):
     for split in ('train', 'val'):
         edit(cfg, lambda c: c['annotations'][2].pop('iscrowd'), split)
-    check_datasets(cfg, ['train'])
+    check_datasets(cfg, ['train', 'val'])  # of OfficialCocoMetric, for which it is then no crowd
+    cfg.val_evaluator.type = 'CocoMetric'
     with pytest.raises(UserError, match=r'val.json: malformed: annotations\[2\] lacks iscrowd'):
         check_datasets(cfg, ['train', 'val'])
     cfg.val_evaluator.ann_file = None  # mmdet then evaluates with what the dataset read

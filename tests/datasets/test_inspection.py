@@ -13,6 +13,7 @@ from mmdet.registry import DATASETS
 from pycocotools.coco import COCO
 
 from econvnext_mmdet.datasets import inspection
+from econvnext_mmdet.datasets.checks import check_datasets
 from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
 from econvnext_mmdet.errors import UserError
 
@@ -58,6 +59,14 @@ def test_counts_are_pycocotools(cfg):
     (lambda c: c['annotations'][1].update(segmentation='mask'), 'warning', 'masks that are neither', '2'),
     (lambda c: c['images'][1].update(width=65), 'error', 'images of another size', '64 x 64 instead of 65 x 64'),
     (lambda c: c['images'][1].update(file_name='no.jpg'), 'error', 'images that are missing', 'train/no.jpg'),
+    (lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts=[100, 300])), 'warning',
+     'masks that are neither', 'annotation 2'),
+    (lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts='o')), 'warning',
+     'masks that are neither', 'annotation 2'),
+    (lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts=['a', 'b'])), 'warning',
+     'masks that are neither', 'annotation 2'),
+    (lambda c: c['annotations'][1].update(iscrowd='0'), 'error', 'iscrowd that is neither 0 nor 1', "'0'"),
+    (lambda c: c['categories'][1].update(name='circle'), 'error', 'categories of the same name', "2 .* 'circle'"),
     (lambda c: c['categories'][0].update(name='ring'), 'error', "the file lacks the class 'circle'", None),
     (lambda c: c['categories'].reverse(), 'error', 'the file has the classes in another order', None),
     (lambda c: c['categories'].append(dict(id=9, name='ring')), 'warning', 'classes of the file that the', 'ring'),
@@ -99,6 +108,8 @@ def test_masks_must_be_right_where_they_are_loaded(cfg):
     edit(cfg, lambda c: c['annotations'][1].pop('segmentation'))
     edit(cfg, lambda c: c['annotations'][2].update(segmentation=[]))
     edit(cfg, lambda c: c['annotations'][3].update(segmentation=[[1, 2]]))
+    with pytest.raises(UserError, match='train.json: 2 masks that are missing, which the config loads .* annotation 2'):
+        check_datasets(cfg, ['train'])
     found = findings(inspect_config(cfg))
     assert {finding.severity for name, finding in found.items() if 'masks' in name} == {'error'}
     assert found['masks that are missing'].examples == ['annotation 2', 'annotation 3']
@@ -220,11 +231,30 @@ def test_config_against_data(cfg):
 
 
 def test_evaluation_needs_iscrowd_only_where_it_reads_the_file(cfg):
-    """As before training: mmdet's own metric can do with what the data set has read."""
+    """As before training: mmdet's metric needs it of the file, and can do with what the data set has read."""
     edit(cfg, lambda c: c['annotations'][0].pop('iscrowd'), 'val')
+    assert not has_errors(inspect_config(cfg))
+    cfg.val_evaluator.type = 'CocoMetric'
     assert has_errors(inspect_config(cfg))
+    cfg.test_evaluator = cfg.val_evaluator
     cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = None
     assert not has_errors(inspect_config(cfg))
+
+
+def test_evaluation_needs_ids_that_are_numbers(cfg):
+    def name_ids(coco):
+        for item in coco['images']:
+            item['id'] = f'image {item["id"]}'
+        for item in coco['annotations']:
+            item['image_id'] = f'image {item["image_id"]}'
+
+    edit(cfg, name_ids)
+    assert not has_errors(inspect_config(cfg))
+    check_datasets(cfg, ['train'])
+    edit(cfg, name_ids, 'val')
+    assert findings(inspect_config(cfg), 'val, test')['fields of a wrong kind'].count == 19  # 6 of images
+    with pytest.raises(UserError, match="val.json: malformed: images.0. has the id 'image 1'; expected a whole number"):
+        check_datasets(cfg, ['val'])
 
 
 def test_a_split_that_is_missing_hides_no_other(cfg):

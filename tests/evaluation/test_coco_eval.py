@@ -7,10 +7,25 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from econvnext_mmdet.datasets.coco_format import find_broken_rle
 from econvnext_mmdet.errors import UserError
 from econvnext_mmdet.evaluation.coco_eval import ENGINES, STATS, CocoEvaluator, coco_entries, evaluate_files
 
 from .scenes import SIZE, make_scene
+
+
+def rle_text(runs):
+    """Runs as COCO's compressed text, without what pycocotools checks."""
+    text = ''
+    for i, run in enumerate(runs):
+        value = run - runs[i - 2] if i > 2 else run
+        while True:
+            code, value = value & 31, value >> 5
+            more = value != (-1 if code & 16 else 0)
+            text += chr(48 + code + 32 * more)
+            if not more:
+                break
+    return text
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
@@ -120,9 +135,21 @@ def test_entries_of_a_model():
 @pytest.mark.parametrize('change, message', [
     (dict(score=float('nan')), 'entry 4 is no detection'),
     (dict(score='high'), 'entry 4 is no detection'),
+    (dict(score='0.5'), 'entry 4 is no detection'),
+    (dict(bbox=['1', '2', '3', '4']), 'entry 4 is no detection'),
+    (dict(image_id=[1]), 'entry 4 is no detection'),
+    (dict(image_id=None), 'no image_id None'),
+    (dict(segmentation=None), 'entry 4 is no detection.*compressed RLE'),
+    (dict(segmentation=dict(size=[160, 160], counts='')), 'entry 4 is no detection.*compressed RLE'),
+    (dict(segmentation=dict(size=[160, 160], counts=rle_text([100, 300]))), 'entry 4 is no detection'),
+    (dict(segmentation=dict(size=[160, 160], counts=rle_text([25600, 1]))), 'entry 4 is no detection'),
+    (dict(segmentation=dict(size=[160, 160], counts='ooooooooooooo0')), 'entry 4 is no detection'),
+    (dict(segmentation=dict(size=[160, 160], counts='o')), 'entry 4 is no detection'),
+    (dict(segmentation=dict(size=[160, 160], counts='~ é')), 'entry 4 is no detection'),
     (dict(bbox=[1, 2, 3]), 'entry 4 is no detection.*four numbers'),
     (dict(bbox=[1, 2, 3, float('inf')]), 'entry 4 is no detection'),
     (dict(bbox=None), 'entry 4 is no detection'),
+    (dict(bbox=[]), 'entry 4 is no detection'),
     (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 is no detection.*compressed RLE'),
     (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 is no detection.*compressed RLE'),
     (dict(segmentation=dict(size=[9, 9], counts='Q1')), 'entry 4 is no detection.*compressed RLE of its image.s size'),
@@ -134,8 +161,100 @@ def test_bad_results(tmp_path, change, message):
     entries[4].update(change)
     for name, content in (('gt', coco), ('dt', entries)):
         (tmp_path / f'{name}.json').write_text(json.dumps(content))
-    with pytest.raises(UserError, match=f'dt.json: .*{message}'):
+    with pytest.raises(UserError, match=f'dt.json against .*gt.json: .*{message}'):
         evaluate_files(str(tmp_path / 'gt.json'), str(tmp_path / 'dt.json'))
+
+
+@pytest.mark.parametrize('key', ['image_id', 'category_id', 'score', 'bbox', 'segmentation'])
+def test_an_entry_that_lacks_something(tmp_path, key):
+    coco, entries = make_scene()
+    del entries[4][key]
+    for name, content in (('gt', coco), ('dt', entries)):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match='entry 4 is no detection'):
+        evaluate_files(str(tmp_path / 'gt.json'), str(tmp_path / 'dt.json'))
+
+
+@pytest.mark.parametrize('mask', ['mask', dict(a=1), [[1, 2]], [[1, 2, 30, 40]], ['abcdef'], [1, 2, 3, 4, 5, 6],
+                                  dict(size=[160, 160], counts=[100, 300]), dict(size=[160, 160], counts=['a', 'b']),
+                                  dict(size=[160, 160], counts=[-1, 25601]), dict(size=[9, 9], counts=[81]),
+                                  dict(size=[160, 160], counts=rle_text([100, 300]))])
+@pytest.mark.parametrize('engine', ENGINES)
+def test_bad_masks_of_the_ground_truth(engine, mask):
+    """On some of them the engines give numbers, on some they fail, and on some they never end."""
+    coco, entries = make_scene()
+    coco['annotations'][3]['segmentation'] = mask
+    with pytest.raises(UserError, match='the ground truth has masks .* that of annotation 4 '):
+        CocoEvaluator(coco, engine).evaluate(entries, 'segm')
+    assert CocoEvaluator(coco, engine).evaluate(entries, 'bbox').stats['AP'] > 0
+
+
+def test_classes_that_a_model_does_not_know(tmp_path):
+    """The file's numbers with the classes named are those of the metric for a model of these classes."""
+    coco, entries = make_scene()
+    known = [category['id'] for category in coco['categories'][:2]]
+    expected = CocoEvaluator(deepcopy(coco)).evaluate(entries, cat_ids=known)
+    for name, content in (('gt', coco), ('dt', entries)):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    files = str(tmp_path / 'gt.json'), str(tmp_path / 'dt.json')
+    found = evaluate_files(*files, classes=['dog', 'cat'])['bbox']
+    assert found.stats == expected.stats and found.classes == expected.classes
+    assert found.stats != evaluate_files(*files)['bbox'].stats
+    with pytest.raises(UserError, match='gt.json: there is no class cow; there are cat, dog, bird, nothing'):
+        evaluate_files(*files, classes=['cow'])
+
+
+def test_what_is_evaluated_is_what_both_files_have(tmp_path):
+    coco, entries = make_scene()
+
+    def evaluated(coco, entries):
+        for name, content in (('gt', coco), ('dt', entries)):
+            (tmp_path / f'{name}.json').write_text(json.dumps(content))
+        return list(evaluate_files(str(tmp_path / 'gt.json'), str(tmp_path / 'dt.json')))
+
+    def without(items, key):
+        return [{name: value for name, value in item.items() if name != key} for item in items]
+
+    boxes_alone = dict(coco, annotations=without(coco['annotations'], 'segmentation'))
+    assert evaluated(coco, entries) == ['bbox', 'segm']
+    assert evaluated(coco, without(entries, 'bbox')) == ['segm']
+    assert evaluated(coco, without(entries, 'segmentation')) == evaluated(coco, []) == ['bbox']
+    assert evaluated(boxes_alone, entries) == ['bbox']
+    with pytest.raises(UserError, match='nothing to compare: neither do all results and the annotations have masks'):
+        evaluated(boxes_alone, without(entries, 'bbox'))
+
+
+def test_sizes_and_ids_of_other_kinds():
+    coco, entries = make_scene()
+    expected = CocoEvaluator(deepcopy(coco)).evaluate(entries, 'segm').stats
+    floats = deepcopy(coco)
+    for image in floats['images']:
+        image.update(height=float(SIZE), width=float(SIZE))
+    assert CocoEvaluator(floats).evaluate(entries, 'segm').stats == expected
+    for change, says in ((lambda c: c['categories'][0].update(id='x'), "as ids of categories, and here is 'x'"),
+                         (lambda c: c['annotations'][0].update(iscrowd='0'), "has the iscrowd '0'"),
+                         (lambda c: c['categories'][0].update(name='dog'), "2 categories are named 'dog'"),
+                         (lambda c: c.update(categories=[], annotations=[]), 'there are no categories')):
+        changed = deepcopy(coco)
+        change(changed)
+        if says.startswith('as ids'):
+            changed['annotations'] = []
+        with pytest.raises(UserError, match=says):
+            CocoEvaluator(changed)
+
+
+def test_broken_rle_are_found_among_good_ones():
+    """Against masks that pycocotools encodes, and runs that do not fill their image."""
+    rng = np.random.default_rng(0)
+    masks = []
+    for i in range(200):
+        size = rng.integers(1, 60, 2)
+        inside = rng.random(size) < rng.choice([0, 0.02, 0.5, 1])
+        rle = mask_utils.encode(np.asfortranarray(inside, dtype=np.uint8))
+        counts = rle['counts'].decode()
+        masks.append(dict(size=rle['size'], counts=counts + '1' if i % 7 == 3 else counts))
+    assert find_broken_rle(masks, at_once=30) == find_broken_rle(masks) == list(range(3, 200, 7))
+    assert find_broken_rle([]) == []
 
 
 def test_bad_files(tmp_path):
@@ -151,7 +270,7 @@ def test_bad_files(tmp_path):
         evaluate_files(str(gt), str(dt), engine='fast')
     del coco['annotations'][3]['segmentation']
     gt.write_text(json.dumps(coco))
-    with pytest.raises(UserError, match='masks cannot be evaluated: annotation 4 '):
+    with pytest.raises(UserError, match='masks cannot be evaluated: .* masks that are missing, 1 in all, .*tion 4 '):
         evaluate_files(str(gt), str(dt))
     del coco['annotations'][2]['area'], coco['annotations'][2]['bbox']
     gt.write_text(json.dumps(coco))

@@ -7,6 +7,7 @@ import torch
 from mmdet.registry import METRICS
 from pycocotools import mask as mask_utils
 
+from econvnext_mmdet.evaluation import coco_metric
 from econvnext_mmdet.evaluation.coco_eval import ENGINES, STATS, CocoEvaluator
 from econvnext_mmdet.evaluation.coco_metric import NAMES
 
@@ -73,9 +74,13 @@ def test_no_detections_are_0(scene):
     assert set(run(path, samples, metric=['bbox', 'segm']).values()) == {0.}
 
 
-def test_classwise(scene, caplog):
+def test_classwise(scene, monkeypatch):
     path, coco, entries, samples = scene
+    logged = []
+    monkeypatch.setattr(coco_metric, 'print_log', lambda text, **_: logged.append(text))
     metrics = run(path, samples, classwise=True)
+    (table, ) = logged
+    assert [line.split()[0] for line in table.splitlines()] == ['bbox', 'class', *CLASSES]
     classes = CocoEvaluator(coco).evaluate(entries).classes
     assert [metrics[f'coco/bbox_{name}_precision'] for name in CLASSES] == pytest.approx(
         [entry['AP'] for entry in classes])

@@ -84,8 +84,25 @@ def test_report_without_images_or_masks_or_detections(files):
     write_report(str(files / 'gt.json'), [str(files / 'none.json')], str(files / 'report'))
     numbers = json.loads((files / 'report' / 'report.json').read_text())
     assert set(numbers) == {'bbox'} and numbers['bbox']['none']['AP'] == 0
-    assert '0.jpg' not in {path.name for path in (files / 'report').iterdir()}
+    assert not any('worst' in path.name or 'best' in path.name for path in (files / 'report').iterdir())
     assert any(text.startswith('1.jpg: F1 0.00') for text in References(files / 'report' / 'index.html').cells)
+
+
+def test_report_of_masks_alone_and_of_some_classes(files):
+    """Results without boxes, as Mask2Former's may be; a file without a detection takes no section away."""
+    coco, entries = make_scene()
+    coco['categories'][1]['name'] = '$dog$'
+    (files / 'gt.json').write_text(json.dumps(coco))
+    (files / 'masks.json').write_text(json.dumps([{k: v for k, v in e.items() if k != 'bbox'} for e in entries]))
+    (files / 'none.json').write_text('[]')
+    write_report(str(files / 'gt.json'), [str(files / 'masks.json'), str(files / 'none.json')], str(files / 'report'),
+                 images=str(files / 'images'), classes=['cat', '$dog$'])
+    numbers = json.loads((files / 'report' / 'report.json').read_text())
+    assert set(numbers) == {'segm'} and set(numbers['segm']) == {'masks', 'none'}
+    expected = CocoEvaluator(coco).evaluate(entries, 'segm', cat_ids=[1, 6]).stats
+    assert {name: numbers['segm']['masks'][name] for name in STATS} == expected
+    assert np.shape(numbers['segm']['masks']['confusion']) == (3, 3)
+    assert (files / 'report' / 'segm-0-worst-0.png').is_file()
 
 
 @pytest.mark.parametrize('change, message', [
@@ -117,3 +134,4 @@ def test_names():
     assert unique_names(['x/a.json', 'y/b.json']) == ['a', 'b']
     assert unique_names(['/x/one/r.json', '/x/two/r.json']) == ['one/r', 'two/r']
     assert unique_names([]) == []
+    assert unique_names(['x/a.json', 'x/a.txt']) == ['a.json', 'a.txt']
