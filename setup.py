@@ -18,5 +18,5 @@ setup(
     package_data={'econvnext_mmdet.evaluation': ['templates/*.html']},
     # torch and the OpenMMLab libraries are not named here: their forks have other distribution names, so pip
     # would install the originals over them. requirements/stack.txt pins what runs together.
-    install_requires=['faster-coco-eval', 'pycocotools'],
+    install_requires=['faster-coco-eval', 'pycocotools', 'safetensors'],
 )

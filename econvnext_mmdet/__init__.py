@@ -1,8 +1,8 @@
 """E-ConvNeXt (arXiv 2508.20955) for MMDetection and MMPretrain.
 
-Importing the package registers the backbone ``EConvNeXt`` and the metric ``OfficialCocoMetric`` in mmengine's root
-registries, where every OpenMMLab library finds them; parts that need mmpretrain are registered where it is
-installed.
+Importing the package registers the backbone ``EConvNeXt``, the metric ``OfficialCocoMetric`` and hooks in
+mmengine's root registries, where every OpenMMLab library finds them, and loaders for safetensors; parts that need
+mmpretrain are registered where it is installed.
 """
 from .requirements import check_versions
 
@@ -11,13 +11,14 @@ check_versions()
 import warnings  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 
-from .engine.hooks import CocoTableHook  # noqa: E402
+from .engine.hooks import CocoTableHook, StrictLoadHook  # noqa: E402
 from .engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .evaluation.coco_metric import OfficialCocoMetric  # noqa: E402
 from .models import EConvNeXt  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', 'OfficialCocoMetric', '__version__']
+__all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', 'OfficialCocoMetric',
+           'StrictLoadHook', '__version__']
 
 if find_spec('mmpretrain') is not None:
     try:

@@ -21,7 +21,7 @@ from mmengine.config import Config, ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .checkpoint import check_fits, read_state_dict
+from .checkpoint import check_fits, read_checkpoint
 from .datasets.coco_format import check_annotations
 from .engine.run import errors_of_the_user
 from .errors import UserError
@@ -196,7 +196,7 @@ class StrictInferencer(DetInferencer):
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Optional[Sequence[str]] = None):
-        self._state, self._path = read_state_dict(checkpoint), checkpoint
+        self._state, self._path = read_checkpoint(checkpoint).state, checkpoint
         cfg = copy.deepcopy(cfg)
         # A visualizer is for drawing only: the config's may log to a service besides, or be left out.
         visualizer = cfg.get('visualizer') or dict(type='DetLocalVisualizer')

@@ -68,7 +68,7 @@ def test_the_wheel_installs_and_imports(tmp_path):
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / 'econvnext_mmdet').rglob('*.py')}
     assert {name for name in names if name.endswith('.py')} == sources
     # Neither torch nor a distribution of OpenMMLab's, whose forks have other names.
-    assert re.findall('Requires-Dist: (.*)', metadata) == ['faster-coco-eval', 'pycocotools']
+    assert re.findall('Requires-Dist: (.*)', metadata) == ['faster-coco-eval', 'pycocotools', 'safetensors']
     assert 'econvnext_mmdet/evaluation/templates/report.html' in names
     assert f'Version: {econvnext_mmdet.__version__}' in metadata
     target = tmp_path / 'site'

@@ -1,3 +1,4 @@
-# MMDetection's runtime; keeps the last checkpoints and the best one.
+# MMDetection's runtime; keeps the last checkpoints and the best one, and loads no checkpoint of another model.
 _base_ = 'mmdet::_base_/default_runtime.py'
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='auto'))
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=2, save_best='auto'), strict_load=dict(type='StrictLoadHook'))

@@ -1,9 +1,12 @@
-"""The end of a run: the COCO table and where the checkpoint lies."""
+"""The beginning of a run, strict loading, and its end: the COCO table and where the checkpoint lies."""
 from typing import Dict, Optional
 
 from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
+
+from ..checkpoint import check_hash, prepare_state
 
 # COCO's names of the six, and mmdet's.
 COLUMNS = dict(AP='mAP', AP50='mAP_50', AP75='mAP_75', small='mAP_s', medium='mAP_m', large='mAP_l')
@@ -28,6 +31,41 @@ def coco_table(metrics: Dict[str, float]) -> str:
     if not rows:
         return ''
     return '\n'.join(''.join(f'{cell:>8}' for cell in row) for row in [['', *COLUMNS], *rows])
+
+
+@HOOKS.register_module()
+class StrictLoadHook(Hook):
+    """Refuses a checkpoint of another model in ``load_from`` and in resuming, before a weight is changed.
+
+    MMEngine loads what matches and warns about the rest. Layers for another number of classes start fresh when
+    ``load_from`` is used, and are named in the log, with the number of tensors that are loaded.
+
+    Args:
+        allow_partial (bool): Load what fits, and name in the log what is left at initialisation. Defaults to False.
+
+    Example:
+        >>> # partly matching weights on purpose
+        >>> default_hooks = dict(strict_load=dict(type='StrictLoadHook', allow_partial=True))
+    """
+
+    # Before EMAHook, which loads the same state into its average.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, allow_partial: bool = False):
+        self.allow_partial = allow_partial
+
+    def before_run(self, runner: Runner) -> None:
+        """Check the hash in the file's name, if there is one."""
+        if runner._load_from is not None:
+            check_hash(runner._load_from)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the tensors, which are loaded next."""
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        prepare_state(model, checkpoint, runner._load_from or 'the last checkpoint', runner._resume,
+                      self.allow_partial)
 
 
 @HOOKS.register_module()

@@ -19,7 +19,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from ..checkpoint import check_fits, read_state_dict
+from ..checkpoint import check_fits, read_checkpoint
 from ..datasets.checks import check_datasets
 from ..errors import UserError
 from ..evaluation.coco_metric import OfficialCocoMetric
@@ -97,7 +97,7 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
         if cfg.load_from:
-            read_state_dict(cfg.load_from)
+            read_checkpoint(cfg.load_from)
     if pretrained is not None:
         _start_from(cfg, pretrained)
     with errors_of_the_user():
@@ -130,7 +130,7 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
     """
     if out is not None:
         _check_out(Path(out))
-    state = read_state_dict(checkpoint)
+    state = read_checkpoint(checkpoint).state
     cfg.load_from = checkpoint
     if show or show_dir:
         if 'visualization' not in cfg.get('default_hooks', {}):
@@ -190,7 +190,7 @@ def _start_from(cfg: Config, pretrained: str) -> None:
     if backbone.get('type') not in ('EConvNeXt', EConvNeXt):
         raise UserError(f'--pretrained starts an EConvNeXt backbone, and this config\'s is {backbone.get("type")}; '
                         'set its model.backbone.init_cfg instead')
-    read_state_dict(pretrained)  # an unreadable file is an error before the config is printed
+    read_checkpoint(pretrained)  # an unreadable file is an error before the config is printed
     backbone.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
 
 

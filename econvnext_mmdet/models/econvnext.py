@@ -181,9 +181,9 @@ class EConvNeXt(BaseModule):
         norm_cfg (dict): The norm, 'SyncBN' for synchronised BN. Defaults to ``dict(type='BN')``.
         act_cfg (dict): The activation. Defaults to ``dict(type='GELU')``.
         init_cfg (dict | list[dict], optional): How to initialise. ``dict(type='Pretrained', checkpoint=PATH)``
-            is strict: a file that leaves parameters of the backbone unmatched is an error (see
-            :func:`econvnext_mmdet.checkpoint.load_backbone`). Defaults to None: convolutions from a
-            truncated normal with standard deviation 0.02, biases 0.
+            is strict: a file that leaves parameters of the backbone unmatched is an error, unless it has
+            ``allow_partial=True`` (see :func:`econvnext_mmdet.checkpoint.load_backbone`). Defaults to None:
+            convolutions from a truncated normal with standard deviation 0.02, biases 0.
 
     Raises:
         UserError: (a ValueError) An unknown arch, a factor that is not positive, an index out of range, or widths
@@ -323,7 +323,7 @@ class EConvNeXt(BaseModule):
         super().init_weights()
         self.init_cfg = init_cfg
         for cfg in pretrained:
-            load_backbone(self, cfg['checkpoint'], prefix=cfg.get('prefix'))
+            load_backbone(self, cfg['checkpoint'], cfg.get('prefix'), cfg.get('allow_partial', False))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """The depth of a parameter for layer-wise learning-rate decay.
