@@ -186,7 +186,7 @@ def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None, 
     prefix = prefix.rstrip('.') + '.' if prefix else ''  # mmengine takes it with and without the dot
     found = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
     counters = {key: found.pop(key) for key in list(found) if key.endswith(COUNTER)}
-    own = _tensors(backbone)
+    own = named_tensors(backbone)
 
     fresh = sorted({key.split('.')[0] for key in own if OUTPUT_NORM.match(key)} - {k.split('.')[0] for k in found})
     # Output norms may be in the file and not here, and so may the stages after the last one that is used.
@@ -196,7 +196,7 @@ def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None, 
     wanted = {key: value for key, value in found.items() if key not in unused}
     differences = Differences.between(own, wanted, fresh)
     if not allow_partial or differences.matched == 0:
-        differences.refuse(backbone, path, exact=True)
+        differences.refuse(type(backbone).__name__, path, exact=True)
 
     fitting = {key: value for key, value in wanted.items() if key in own and value.shape == own[key].shape}
     backbone.load_state_dict({**counters, **fitting}, strict=False)
@@ -245,13 +245,13 @@ class Differences(NamedTuple):
         """The names that loading does not reach."""
         return self.missing + list(self.reshaped)
 
-    def refuse(self, model: nn.Module, path: str, exact: bool) -> None:
+    def refuse(self, model: str, path: str, exact: bool) -> None:
         """Raise a UserError with numbers and examples; that the file has more is one only where ``exact``."""
         problems = [f'{len(names)} {what} ({_examples(names)})' for what, names in
                     (('missing', self.missing), ('of another shape', [' '.join(i) for i in self.reshaped.items()]),
                      ('that it does not have', self.extra if exact else [])) if names]
         if problems:
-            raise UserError(f'{path} does not fit this {type(model).__name__}: of the {self.total} tensors that it '
+            raise UserError(f'{path} does not fit this {model}: of the {self.total} tensors that it '
                             f"has, {', '.join(problems)}. Give a checkpoint of the same model: arch, deepen_factor, "
                             'widen_factor and, for a detector, its classes.')
 
@@ -260,7 +260,8 @@ def prepare_state(model: nn.Module, checkpoint: dict, path: str, resume: bool = 
                   allow_partial: bool = False) -> None:
     """Check that a loaded checkpoint is a model's, and take out of it what is not to be loaded.
 
-    The last layers of heads for another number of classes start fresh, unless a training is resumed.
+    The last layers of heads for another number of classes start fresh, unless a training is resumed. Norms of
+    outputs that the model does not have are not used.
 
     Args:
         model (nn.Module): The whole model.
@@ -272,22 +273,29 @@ def prepare_state(model: nn.Module, checkpoint: dict, path: str, resume: bool = 
     Raises:
         UserError: Something does not fit.
     """
-    state, own = tensors_of(checkpoint), _tensors(model)
+    state, own = tensors_of(checkpoint), named_tensors(model)
+    modules = dict(model.named_modules())
+    norms = {key for key in state if OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key))
+             and key.rpartition('.')[0] not in modules}
     classes = set() if resume else class_layers(model, state)
-    differences = Differences.between(own, {key: value for key, value in state.items() if key not in classes}, classes)
+    differences = Differences.between(own, {key: value for key, value in state.items()
+                                            if key not in classes | norms}, classes)
     if not allow_partial or resume or differences.matched == 0:
         kind = Checkpoint(state, {}).kind
         if kind != 'detector' and any(key.startswith('backbone.') for key in own) and not (
                 kind == 'classifier' and hasattr(model, 'head')):
             raise UserError(f'{path} is a {kind}\'s checkpoint, and a whole {type(model).__name__} is to be loaded; to '
                             'start its backbone from it take --pretrained, or init_cfg of the backbone')
-        differences.refuse(model, path, exact=True)
-    left_out = classes | {*differences.reshaped, *differences.extra}
+        differences.refuse(type(model).__name__, path, exact=True)
+    left_out = classes | norms | {*differences.reshaped, *differences.extra}
     if 'state_dict' not in checkpoint:
         checkpoint['state_dict'] = dict(state)
     for key in left_out | {f'module.{key}' for key in left_out}:
         checkpoint['state_dict'].pop(key, None)
     notes = [f'{differences.matched} of {differences.total} tensors are loaded from {path}']
+    if norms:
+        notes.append('norms of outputs that the model does not have are not used: '
+                     + ', '.join(sorted({key.rpartition('.')[0] for key in norms})))
     if classes:
         notes.append('layers for another number of classes start fresh: '
                      + ', '.join(sorted({key.rpartition('.')[0] for key in classes})))
@@ -308,7 +316,7 @@ def check_fits(model: nn.Module, state: Dict[str, Tensor], path: str) -> None:
     Raises:
         UserError: Tensors are missing or of another shape, with their number and examples.
     """
-    Differences.between(_tensors(model), state).refuse(model, path, exact=False)
+    Differences.between(named_tensors(model), state).refuse(type(model).__name__, path, exact=False)
 
 
 def class_layers(model: nn.Module, state: Dict[str, Tensor]) -> Set[str]:
@@ -324,7 +332,7 @@ def class_layers(model: nn.Module, state: Dict[str, Tensor]) -> Set[str]:
     """
     modules = dict(model.named_modules())
     found, explained = set(), None
-    for key, own in _tensors(model).items():
+    for key, own in named_tensors(model).items():
         if key not in state or state[key].shape == own.shape:
             continue
         path = key.split('.')
@@ -342,7 +350,8 @@ def class_layers(model: nn.Module, state: Dict[str, Tensor]) -> Set[str]:
     return found if explained and max(explained) > 0 else set()
 
 
-def _tensors(model: nn.Module) -> Dict[str, Tensor]:
+def named_tensors(model: nn.Module) -> Dict[str, Tensor]:
+    """A model's parameters and statistics by name, without BN's counters."""
     return {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
 
 

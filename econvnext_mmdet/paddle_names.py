@@ -20,15 +20,16 @@ CLASSIFIER = (
     (r'head\.fc_cls\.(.+)', r'head.fc.\1'),
 )
 STATISTICS = {'_mean': 'running_mean', '_variance': 'running_var'}
-# Layer Scale, which the reference builds and never multiplies with.
-UNUSED = re.compile(r'stages\.\d\.blocks\.\d+\.gamma')
+# Layer Scale, which the reference builds and never multiplies with; of a detector's file, the classifier's norm that
+# its backbone keeps, and neck and head, the numbers 0 to 16 of the latter's projection among them.
+UNUSED = re.compile(r'(backbone\.)?stages\.\d\.blocks\.\d+\.gamma|backbone\.norm\..+|(neck|yolo_head)\..+')
 
 
 def to_torch_name(name: str) -> Optional[str]:
-    """The name here of a parameter of the reference's classifier.
+    """The name here of a parameter of the reference's classifier, or of the backbone in a detector of its.
 
     Args:
-        name (str): Paddle's name, as ``stages.0.conv1.bn._mean``.
+        name (str): Paddle's name, as ``stages.0.conv1.bn._mean``, in a detector after ``backbone.``.
 
     Returns:
         str | None: Its name in an mmpretrain classifier, as ``backbone.stages.0.conv1.bn.running_mean``; None
@@ -39,6 +40,7 @@ def to_torch_name(name: str) -> Optional[str]:
     """
     if UNUSED.fullmatch(name):
         return None
+    name = re.sub(r'^backbone\.', '', name)
     for pattern, replacement in CLASSIFIER:
         if re.fullmatch(pattern, name):
             head, _, last = re.sub(pattern, replacement, name).rpartition('.')

@@ -10,13 +10,15 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from mmpretrain.structures import DataSample
 
 from econvnext_mmdet import EConvNeXt
 from econvnext_mmdet.datasets.checks import check_datasets
 
 from .conftest import ROOT
 
-CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if not {'_base_', 'imagenet'} & {*path.parts})
 
 
 def small_loss(cfg, num_classes=80):
@@ -66,6 +68,32 @@ def test_each_config_builds_and_says_only_what_differs(path):
         assert [min(scale) for scale in plain[0].scales] == list(range(480, 801, 32))
     elif '_1x_' in path.stem:
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 12
+
+
+@pytest.mark.parametrize('arch, params', [('mini', 7_658_992), ('tiny', 13_248_520), ('small', 19_427_848)])
+def test_the_imagenet_configs_have_the_references_recipe(arch, params):
+    cfg = Config.fromfile(ROOT / 'configs' / 'imagenet' / f'e-convnext-{arch}_16xb64_in1k.py')
+    init_default_scope('mmpretrain')
+    model = MMPRETRAIN_MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+    assert sum(param.numel() for param in model.parameters()) == params
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.end, cosine.begin, cosine.end, cosine.eta_min, cfg.train_cfg.max_epochs) == (20, 20, 300, 1e-6, 300)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+    assert optimizer.betas == (0.9, 0.999)
+    assert cfg.auto_scale_lr.base_batch_size == 1024
+    transforms = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert transforms['RandomErasing'].erase_prob == 0.25 and transforms['RandomResizedCrop'].interpolation == 'bicubic'
+    augment = transforms['RandAugment']
+    assert (augment.magnitude_level, augment.magnitude_std, augment.policies) == (9, 0.5, 'timm_increasing')
+    resize, crop = cfg.test_dataloader.dataset.pipeline[1:3]
+    assert (resize.scale, crop.crop_size) == (256, 224)
+    images, labels = torch.rand(4, 3, 64, 64), [DataSample().set_gt_label(i) for i in range(4)]
+    model.init_weights()
+    data = model.data_preprocessor(dict(inputs=images, data_samples=labels), training=True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert all(param.grad is not None for param in model.parameters())
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p.parent.name in ('bccd', 'demo')], ids=lambda p: p.stem)

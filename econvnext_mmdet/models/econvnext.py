@@ -244,7 +244,7 @@ class EConvNeXt(BaseModule):
                 ConvBNAct(in_channels, dims[0] // 2, 2, stride=2, **layer),
                 ConvBNAct(dims[0] // 2, dims[0] // 2, 3, stride=1, **layer),
                 ConvBNAct(dims[0] // 2, dims[0], 3, stride=1, **layer))
-        rates = torch.linspace(0, drop_path_rate, sum(blocks)).split(blocks)
+        rates = torch.linspace(0, drop_path_rate, sum(blocks), device='cpu').split(blocks)  # also of a meta model
         self.stages = nn.ModuleList(
             CSPStage(dims[i], mid_dims[i], dims[i + 1], rates[i].tolist(),
                      stride=1 if stem == 'patchify' and i == 0 else 2, with_cp=with_cp, **layer)

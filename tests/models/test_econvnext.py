@@ -61,8 +61,12 @@ def test_every_reference_name_is_mapped_once(reference):
     assert all(name.endswith('.gamma') for name, ours in names.items() if ours is None)
     ours = [name for name in names.values() if name is not None]
     assert len(set(ours)) == len(ours)
-    with pytest.raises(KeyError):
-        to_torch_name('backbone.stages.0.conv1.conv.weight')
+    assert all(to_torch_name(f'backbone.{name}') == ours for name, ours in names.items()
+               if ours is None or ours.startswith('backbone.'))
+    assert to_torch_name('backbone.norm.weight') is to_torch_name('yolo_head.proj_conv.weight') is None
+    for unknown in ('head.weight', 'backbone.stem.conv1.conv.weight'):
+        with pytest.raises(KeyError):
+            to_torch_name(unknown)
 
 
 @pytest.mark.parametrize('arch, params, classifier_params, gmacs', [

@@ -1,0 +1,4 @@
+# MMPretrain's runtime; keeps the last checkpoints and the best one, and loads no checkpoint of another model.
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=2, save_best='auto'), strict_load=dict(type='StrictLoadHook'))

@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+"""Convert the authors' Paddle weights: tools/convert_paddle_weights.py SRC.pdparams DST.pth"""
+import argparse
+
+from econvnext_mmdet import cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Convert a .pdparams file of an E-ConvNeXt classifier or backbone, or the backbone of a '
+        'detector\'s, to a checkpoint for MMDetection and MMPretrain. Needs no Paddle, and runs nothing that the '
+        'file may hold.')
+    parser.add_argument('source', help='.pdparams file')
+    parser.add_argument('out', help='.pth or .safetensors file to write')
+    parser.add_argument('--arch', choices=('mini', 'tiny', 'small'), help='the network (default: what the file fits)')
+    parser.add_argument('--widen-factor', type=float, default=1., metavar='FACTOR',
+                        help='of a network of other widths (default: 1)')
+    parser.add_argument('--deepen-factor', type=float, default=1., metavar='FACTOR',
+                        help='of a network of other depths (default: 1)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    # Imported late: --help and wrong options answer at once.
+    from econvnext_mmdet.paddle_weights import convert_file
+    (state, meta), unused = convert_file(args.source, args.out, args.arch, args.widen_factor, args.deepen_factor)
+    what = 'classifier' if any(key.startswith('head.') for key in state) else 'backbone'
+    print(f'{args.out}: {len(state)} tensors of an E-ConvNeXt-{meta["arch"]["arch"]} {what}')
+    if unused:
+        print(f'not used: {len(unused)} parameters', *unused, sep='\n  ')
+
+
+if __name__ == '__main__':
+    cli.run(main)
