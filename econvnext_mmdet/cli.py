@@ -49,6 +49,9 @@ def run(main: Callable[[], None], when_interrupted: str = 'nothing was written')
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         status = 1
+    except BrokenPipeError:  # the reader of the output has had enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except OSError as error:
         if error.filename is None:  # nothing that the user named
             raise

@@ -1,4 +1,5 @@
 """Reading and writing of files."""
+import errno
 import gc
 import json
 import os
@@ -53,6 +54,20 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(path: str) -> None:
+    """Check that a file can be written, and make its folder: what comes before may take hours.
+
+    Raises:
+        OSError: It cannot, with the path that is in the way.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as part:
+        part.touch()
+        part.unlink()
 
 
 def write_json(path: str, content: Any) -> None:

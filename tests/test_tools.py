@@ -246,11 +246,26 @@ def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch
     assert capsys.readouterr().err == f'error: {tmp_path}/file: File exists\n'
 
 
+def test_a_reader_that_closes_the_pipe_is_no_error(shapes, tmp_path):
+    (tmp_path / 'none.json').write_text('[]')
+    command = f'{sys.executable} tools/eval_coco.py {shapes}/annotations/val.json {tmp_path}/none.json | true'
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == 'note: 0 of the 6 images of the annotation file have detections\n'
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(shapes, tmp_path):
+    (tmp_path / 'none.json').write_text('[]')
+    status, out, err = tool('tools/eval_coco.py', shapes / 'annotations' / 'val.json', tmp_path / 'none.json', '--json',
+                            tmp_path)
+    assert (status, out, err) == (1, '', f'error: {tmp_path}: Is a directory\n')
+
+
 def test_what_test_cannot_write_and_read(cfg, trained, tmp_path):
     (tmp_path / 'folder.json').mkdir()
-    for name in ('results.txt', 'folder.json'):
-        with pytest.raises(UserError, match='--out writes a file .pkl .*' + name):
-            run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / name))
+    with pytest.raises(UserError, match='--out writes .pkl .*results.txt'):
+        run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))
+    with pytest.raises(IsADirectoryError):
+        run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'folder.json'))
     (tmp_path / 'file').touch()
     with pytest.raises(FileExistsError):  # before the evaluation, whose numbers it would take along
         run.test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'file' / 'results.json'))

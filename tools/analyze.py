@@ -9,7 +9,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write a folder with an HTML page, its plots and the numbers as JSON: precision and recall, AP by '
         'class, size and IoU, confusion of classes, kinds of errors, best and worst images. Several results files '
-        'are compared.')
+        'are compared, by their masks too where all have masks.')
     parser.add_argument('annotations', help='COCO annotation file (JSON)')
     parser.add_argument('results', nargs='+',
                         help='COCO results files (JSON), as `tools/test.py --out FILE.json` writes them')

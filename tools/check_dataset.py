@@ -34,7 +34,9 @@ def main() -> None:
     # Imported late: --help and wrong options answer at once.
     from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
     from econvnext_mmdet.engine.run import errors_of_the_user, load_config
-    from econvnext_mmdet.files import write_json
+    from econvnext_mmdet.files import check_writable, write_json
+    if args.json:
+        check_writable(args.json)
     cfg = load_config(args.config, args.cfg_options)
     inspections = inspect_config(cfg, read_images=not args.annotations_only)
     print(*inspections, sep='\n\n', end='\n\n')
@@ -47,7 +49,7 @@ def main() -> None:
             draw_samples(cfg, picture, args.samples)
         print(f'samples as the training pipeline delivers them: {picture}')
     elif not args.annotations_only:
-        print('no samples drawn: there are no training data without errors')
+        print('no samples drawn: the config has no training data, or they have errors')
     if has_errors(inspections):
         print('training or evaluation would fail or be wrong: see the errors above')
         sys.exit(1)

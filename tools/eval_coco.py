@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a COCO results file: tools/eval_coco.py annotations.json results.json"""
 import argparse
+import sys
 
 from econvnext_mmdet import cli
 from econvnext_mmdet.evaluation.coco_eval import ENGINES, GEOMETRY, evaluate_files
@@ -26,8 +27,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from econvnext_mmdet.evaluation.tables import class_table, stats_table
-    from econvnext_mmdet.files import write_json
+    from econvnext_mmdet.files import check_writable, write_json
+    if args.json:
+        check_writable(args.json)
     results = evaluate_files(args.annotations, args.results, args.iou_type, args.engine, args.classes)
+    found, total = next(iter(results.values())).images
+    if found < total:  # few are a sign of another split's results
+        print(f'note: {found} of the {total} images of the annotation file have detections', file=sys.stderr)
     print(stats_table({iou_type: result.stats for iou_type, result in results.items()}))
     for iou_type, result in results.items():
         print(f'\n{iou_type} by class\n{class_table(result.classes)}')

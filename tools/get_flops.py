@@ -12,7 +12,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('--shape', type=int, nargs=2, default=(800, 1280), metavar=('HEIGHT', 'WIDTH'),
                         help='size of the image in pixels (default: 800 1280)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if min(args.shape) < 1:
+        parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')
+    return args
 
 
 def main() -> None:

@@ -46,11 +46,12 @@ def main() -> None:
                    pictures=not args.no_pictures)
     done = f'{report.images} images' + (f' and {report.frames} frames' if report.frames else '')
     print(f'{done}, {report.detections} detections, {report.above} of them above {args.score_thr:g}')
-    print(f'{args.out}: results.json, images.json' + ('' if args.no_pictures else ', pictures/'))
+    drawn = not args.no_pictures and report.images + report.frames
+    print(f'{args.out}: results.json, images.json' + (', pictures/' if drawn else ''))
     if report.skipped:
         print(f'skipped {len(report.skipped)}:', *report.skipped, sep='\n  ', file=sys.stderr)
         sys.exit(1)
 
 
 if __name__ == '__main__':
-    cli.run(main, when_interrupted='no results were written')
+    cli.run(main, when_interrupted='no results were written; pictures drawn so far are left')

@@ -68,7 +68,7 @@ def find_malformed(coco: dict, evaluated: bool = False, iscrowd: bool = False) -
         for key, part in (('image_id', 'images'), ('category_id', 'categories')):
             if entry[key] not in ids[part]:
                 yield f'annotations without their {part}', (f'annotation {entry["id"]} has the {key} {entry[key]!r}, '
-                                                            f'which "{part}" does not')
+                                                            f'which no entry of "{part}" has')
         box = entry['bbox']
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
             yield 'boxes that are none', (f'annotation {entry["id"]} has the bbox {box!r}; expected four numbers x, y, '

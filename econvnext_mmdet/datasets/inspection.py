@@ -255,7 +255,8 @@ def _inspect_annotations(inspection: Inspection, findings: _Findings, coco: dict
     over = ~flat & ~outside & ((corners[:, :2] < -1) | (corners[:, 2:] > within + 1)).any(axis=1)
     for what, which in (('boxes without area, or narrower or lower than a pixel', flat),
                         ('boxes outside their image', outside),
-                        ('boxes that reach over the border of their image by more than a pixel', over)):
+                        ('boxes that reach over the border of their image by more than a pixel (a bbox is x, y, width, '
+                         'height)', over)):
         findings.add('warning', what, [f'annotation {i}' for i in ids[which][:EXAMPLES]], int(which.sum()))
 
     used = np.isin(labels, [label for label, name in enumerate(names.values()) if name in classes])
@@ -362,7 +363,7 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
         axes.axis('off')
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(Path(file)) as part:
-        figure.savefig(part)
+        figure.savefig(part, dpi=200)  # labels of boxes can be read in images of 1333 pixels
 
 
 def _drawn(dataset: torch.utils.data.Dataset, indices: Iterable[int]) -> Iterator[np.ndarray]:

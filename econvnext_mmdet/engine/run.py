@@ -24,7 +24,7 @@ from ..datasets.checks import check_datasets
 from ..errors import UserError
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
-from ..files import whole_file
+from ..files import check_writable
 from ..models import EConvNeXt
 from .hooks import CocoTableHook
 
@@ -129,7 +129,9 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
         UserError: Something that the user can mend.
     """
     if out is not None:
-        _check_out(Path(out))
+        if Path(out).suffix not in ('.pkl', '.pickle', '.json'):
+            raise UserError(f'--out writes .pkl (as mmdet) or .json (COCO results); got {out}')
+        check_writable(out)
     state = read_checkpoint(checkpoint).state
     cfg.load_from = checkpoint
     if show or show_dir:
@@ -153,16 +155,6 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
             _tell_of_classes(out, runner.test_evaluator.metrics, runner.test_dataloader.dataset)
             runner.test_evaluator.metrics.append(dump)
         return runner.test()
-
-
-def _check_out(out: Path) -> None:
-    """Check that detections can be written to a file: the evaluation before may take hours."""
-    if out.suffix not in ('.pkl', '.pickle', '.json') or out.is_dir():
-        raise UserError(f'--out writes a file .pkl (as mmdet) or .json (COCO results); got {out}')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(out) as part:
-        part.touch()
-        part.unlink()
 
 
 def _dump(out: str, dataset: Dataset) -> DumpDetResults:

@@ -4,7 +4,7 @@ import json
 import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class CocoResult:
         scores (ndarray): The score at which each of these precisions is reached, of the same shape.
         iou_thrs (ndarray): The thresholds.
         seconds (float): What the engine took, from its ``evaluate`` to its ``summarize``.
+        images (tuple[int, int]): How many images have detections, and how many there are.
     """
     stats: Dict[str, float]
     classes: List[dict]
@@ -38,6 +39,7 @@ class CocoResult:
     scores: np.ndarray
     iou_thrs: np.ndarray
     seconds: float
+    images: Tuple[int, int]
 
 
 def _engine(name: str) -> tuple:
@@ -171,7 +173,8 @@ class CocoEvaluator:
             dict(name=self.categories[category], objects=int(objects[i]), **_precisions(precision[:, :, i, :, -1]),
                  AR=_mean(recall[:, i, 0, -1])) for category, i in index.items()]
         return CocoResult(dict(zip(STATS, map(float, engine.stats))), classes, precision, engine.eval['scores'],
-                          np.asarray(engine.params.iouThrs), seconds)
+                          np.asarray(engine.params.iouThrs), seconds,
+                          (len({entry['image_id'] for entry in entries}), len(self.image_sizes)))
 
     @property
     def has_masks(self) -> bool:

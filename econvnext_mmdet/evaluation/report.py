@@ -70,8 +70,9 @@ def write_report(annotations: str, results: Sequence[str], out: str, images: Opt
     if images is not None and not Path(images).is_dir():
         raise UserError(f'no image folder {images}')
     curves = [read_log(path) for path in logs]
+    coco = load_json(annotations, dict)
     try:
-        evaluator = CocoEvaluator(load_json(annotations, dict), classes=classes)
+        evaluator = CocoEvaluator(coco, classes=classes)
     except UserError as error:
         raise UserError(f'{annotations}: {error}') from None
     models = evaluate_models(evaluator, results, score_thr)
@@ -152,9 +153,11 @@ def read_log(path: str) -> Dict[str, List[tuple]]:
             for name, value in entry.items():
                 if 'loss' in name or name.endswith('_mAP'):
                     curves.setdefault(name.rpartition('/')[2], []).append((int(entry['step']), float(value)))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except OSError as error:
+        raise UserError(f'cannot read {path} as a log: {error.strerror}') from None
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise UserError(f'cannot read {path} as a log in JSON lines, as MMEngine writes vis_data/scalars.json in the '
-                        f'work directory: {error!r}') from None
+                        'work directory') from None
     if not curves:
         raise UserError(f'{path} holds no loss and no AP; expected vis_data/scalars.json of a work directory')
     return curves
@@ -260,6 +263,7 @@ def _plot_classes(models: List[Model]) -> Figure:
 
 def _plot_errors(models: List[Model]) -> Figure:
     figure, axes = _axes(height=1.5 + 0.3 * len(KINDS) * len(models), xlabel='AP50 gained if mended')
+    axes.locator_params(axis='x', nbins=5)
     _grouped_bars(axes, models, KINDS, [[model.errors[kind]['cost'] for kind in KINDS] for model in models])
     return figure
 
@@ -293,6 +297,9 @@ def _training_plots(folder: Path, names: List[str], curves: List[dict]) -> List[
                     axes.plot(*zip(*points), marker='.' if len(points) < 50 else '',
                               label=name if wanted == 'loss' else f'{name}, {key}')
         if axes.lines:
+            axes.set_xlim(left=0)
+            if wanted == '_mAP':
+                axes.set_ylim(0, 1)
             axes.legend(fontsize=8)
             figure.savefig(folder / file, bbox_inches='tight')
             drawn.append(dict(file=file, title=title))
