@@ -55,6 +55,10 @@ def count_detector(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Com
     with errors_of_the_user():
         model = MODELS.build(cfg.model)
     image = torch.zeros(1, 3, *shape)
-    sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
-                                         scale_factor=(1., 1.)))
-    return count(model, image, [sample], mode='tensor'), count(model.backbone, image)
+    return count(model, image, [unscaled_sample(shape)], mode='tensor'), count(model.backbone, image)
+
+
+def unscaled_sample(shape: Tuple[int, int]) -> DetDataSample:
+    """What a detector wants to know of an image of a shape (height, width) that is taken as it is."""
+    return DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
+                                       scale_factor=(1., 1.)))

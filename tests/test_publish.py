@@ -1,0 +1,75 @@
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+
+from econvnext_mmdet.checkpoint import read_checkpoint
+from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.publish import publish
+
+from .conftest import ROOT, options
+from .test_tools import DEMO, tool
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory):
+    """The checkpoint of a training with an exponential moving average."""
+    work_dir = tmp_path_factory.mktemp('published')
+    cfg = Config.fromfile(DEMO)
+    cfg.merge_from_dict({**options(shapes, work_dir), 'train_cfg.max_epochs': 1})
+    cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+    Runner.from_cfg(cfg).train()
+    return str(work_dir / 'epoch_1.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_the_averaged_weights_alone_are_published(trained, shapes, tmp_path, suffix):
+    status, out, err = tool('tools/publish_model.py', trained, tmp_path / 'some' / f'net{suffix}')
+    assert status == 0, err
+    path = Path(out.splitlines()[-1])
+    assert [path] == list((tmp_path / 'some').iterdir())
+    digest = re.fullmatch(rf'net-([0-9a-f]{{8}}){suffix}', path.name)[1]
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
+    source = torch.load(trained, weights_only=False)
+    found = read_checkpoint(str(path))
+    assert set(found.state) == set(source['state_dict'])
+    assert all(torch.equal(value, source['state_dict'][key]) for key, value in found.state.items())
+    assert list(found.meta['dataset_meta']['classes']) == ['circle', 'square', 'triangle', 'star']
+    assert 'hook_msgs' not in found.meta and path.stat().st_size < Path(trained).stat().st_size / 2
+    if suffix == '.pth':
+        assert set(torch.load(path, weights_only=False)) == {'meta', 'state_dict'}
+    status, out, err = tool('tools/infer.py', DEMO, path, shapes / 'val', '--out', tmp_path / 'out')
+    assert status == 1 and 'does not fit this RetinaNet' in err  # the demo's own, which is wider
+    path.write_bytes(path.read_bytes()[:-1] + b'x')
+    with pytest.raises(UserError, match='is not the file of that name'):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('name', ['demo/mask_rcnn_e_convnext_mini_shapes', 'imagenet/e-convnext-mini_16xb64_in1k'])
+def test_other_models_are_compared_too(tmp_path, name):
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    cfg.merge_from_dict({'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34})
+    if 'imagenet' in name:
+        cfg.merge_from_dict({'model.head.in_channels': 192, 'model.head.num_classes': 10})
+    else:
+        cfg.merge_from_dict({'model.neck.in_channels': [24, 48, 96, 192]})
+    init_default_scope(cfg.default_scope)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'source.pth')
+    with pytest.raises(UserError, match='source.pth does not hold the config of its model; give it'):
+        publish(str(tmp_path / 'source.pth'), str(tmp_path / 'net.pth'))
+    assert Path(publish(str(tmp_path / 'source.pth'), str(tmp_path / 'net.pth'), cfg)).is_file()
+
+
+def test_what_cannot_be_published_writes_nothing(trained, tmp_path):
+    with pytest.raises(UserError, match='ends in .pth or .safetensors'):
+        publish(trained, str(tmp_path / 'net.onnx'))
+    with pytest.raises(UserError, match='no checkpoint file'):
+        publish(str(tmp_path / 'absent.pth'), str(tmp_path / 'net.pth'))
+    with pytest.raises(UserError, match='does not fit this RetinaNet'):
+        publish(trained, str(tmp_path / 'net.pth'), Config.fromfile(DEMO))
+    assert not list(tmp_path.iterdir())
