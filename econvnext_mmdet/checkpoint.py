@@ -278,8 +278,8 @@ def prepare_state(model: nn.Module, checkpoint: dict, path: str, resume: bool = 
     norms = {key for key in state if OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key))
              and key.rpartition('.')[0] not in modules}
     classes = set() if resume else class_layers(model, state)
-    differences = Differences.between(own, {key: value for key, value in state.items()
-                                            if key not in classes | norms}, classes)
+    apart = classes | norms
+    differences = Differences.between(own, {key: value for key, value in state.items() if key not in apart}, classes)
     if not allow_partial or resume or differences.matched == 0:
         kind = Checkpoint(state, {}).kind
         if kind != 'detector' and any(key.startswith('backbone.') for key in own) and not (
@@ -287,7 +287,7 @@ def prepare_state(model: nn.Module, checkpoint: dict, path: str, resume: bool = 
             raise UserError(f'{path} is a {kind}\'s checkpoint, and a whole {type(model).__name__} is to be loaded; to '
                             'start its backbone from it take --pretrained, or init_cfg of the backbone')
         differences.refuse(type(model).__name__, path, exact=True)
-    left_out = classes | norms | {*differences.reshaped, *differences.extra}
+    left_out = apart | {*differences.reshaped, *differences.extra}
     if 'state_dict' not in checkpoint:
         checkpoint['state_dict'] = dict(state)
     for key in left_out | {f'module.{key}' for key in left_out}:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import mmdet
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer, inference_detector, init_detector
+from mmdet.evaluation import DumpDetResults
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
@@ -244,6 +246,14 @@ def test_a_path_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
     cli.run(lambda: write_json(str(tmp_path / 'file' / 'numbers.json'), {}))
     assert capsys.readouterr().err == f'error: {tmp_path}/file: File exists\n'
+
+
+def test_a_pkl_is_written_of_any_dataset(tmp_path):
+    """Without COCO's classes and ids, which only the results in COCO's format need."""
+    dataset = SimpleNamespace(metainfo={})
+    assert type(run._dump(str(tmp_path / 'out.pkl'), dataset, metrics=[])) is DumpDetResults
+    with pytest.raises(UserError, match="a SimpleNamespace without COCO's category ids; write a .pkl"):
+        run._dump(str(tmp_path / 'out.json'), dataset, metrics=[])
 
 
 def test_a_reader_that_closes_the_pipe_is_no_error(shapes, tmp_path):

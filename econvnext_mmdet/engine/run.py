@@ -151,29 +151,24 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
             model = model.module
         check_fits(model, state, checkpoint)
         if out is not None:
-            dump = _dump(out, runner.test_dataloader.dataset)
-            _tell_of_classes(out, runner.test_evaluator.metrics, runner.test_dataloader.dataset)
-            runner.test_evaluator.metrics.append(dump)
+            metrics = runner.test_evaluator.metrics
+            metrics.append(_dump(out, runner.test_dataloader.dataset, metrics))
         return runner.test()
 
 
-def _dump(out: str, dataset: Dataset) -> DumpDetResults:
-    """The metric that writes detections to a file of the format that its name ends in."""
+def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
+    """The metric that writes detections, beside others, to a file of the format that its name ends in."""
     if Path(out).suffix != '.json':
         return DumpDetResults(out)
     if not hasattr(dataset, 'cat_ids'):
         raise UserError(f'--out {out} writes COCO results, and the test set is a {type(dataset).__name__} without '
                         "COCO's category ids; write a .pkl")
-    return DumpCocoResults(out, dataset.cat_ids)
-
-
-def _tell_of_classes(out: str, metrics: list, dataset: Dataset) -> None:
-    """Log what to evaluate results with where the annotation file has classes that the model does not know."""
     classes = dataset.metainfo['classes']
     for metric in metrics:
         if isinstance(metric, OfficialCocoMetric) and len(classes) < len(metric.evaluator.categories):
             print_log(f'the annotation file has classes that the model does not know: evaluate {out} with --classes '
                       + ' '.join(map(shlex.quote, classes)), logger='current')
+    return DumpCocoResults(out, dataset.cat_ids)
 
 
 def _start_from(cfg: Config, pretrained: str) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -181,6 +182,10 @@ class CocoEvaluator:
         """Whether any object has a mask."""
         return any(annotation.get('segmentation') for annotation in self.coco.dataset['annotations'])
 
+    @cached_property
+    def _bad_masks(self) -> Dict[str, list]:
+        return find_bad_masks(self.coco.dataset)  # once, not at each evaluation of a training
+
     def kept(self, entries: List[dict]) -> List[dict]:
         """The entries of a COCO results file without those of the classes that are left out."""
         if not self._left_out:
@@ -218,7 +223,7 @@ class CocoEvaluator:
                                "a segmentation as compressed RLE of its image's size")
                             + f'; found {json.dumps(entries[wrong])[:200]}')
         if key == 'segmentation':
-            for what, ids in find_bad_masks(self.coco.dataset).items():
+            for what, ids in self._bad_masks.items():
                 if ids:
                     raise UserError(f'masks cannot be evaluated: the ground truth has {what}, {len(ids)} in all, as '
                                     f'that of annotation {ids[0]} (counted from 1)')
