@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the synthetic shapes dataset: tools/make_shapes.py data/shapes"""
+"""Make the synthetic datasets: tools/make_shapes.py data/shapes"""
 import argparse
 
 from econvnext_mmdet import cli
@@ -7,22 +7,36 @@ from econvnext_mmdet import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Make a COCO-format dataset of textured shapes with boxes and instance masks, from a seed.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('out', help='the folder to make; gets train/, val/ and annotations/{train,val}.json')
-    parser.add_argument('--train', type=int, default=800, help='number of training images')
-    parser.add_argument('--val', type=int, default=100, help='number of validation images')
-    parser.add_argument('--size', type=int, nargs=2, default=(288, 288), metavar=('HEIGHT', 'WIDTH'),
-                        help='size of an image in pixels')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the random numbers')
-    return parser.parse_args()
+        description='Make a dataset of textured shapes from a seed: in COCO\'s format with boxes and instance masks, '
+        'or, with --classification, one shape an image in a folder for each of 16 classes.')
+    parser.add_argument('out', help='the folder to make; gets train/ and val/, and annotations/{train,val}.json')
+    parser.add_argument('--classification', action='store_true', help='make the dataset for classification')
+    parser.add_argument('--train', type=int, help='number of training images (default: 800, for classification 3200)')
+    parser.add_argument('--val', type=int, help='number of validation images (default: 100, for classification 480)')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+                        help='size of an image in pixels (default: 288 288, for classification 112 112)')
+    parser.add_argument('--diameters', type=float, nargs=2, metavar=('MIN', 'MAX'),
+                        help='the smallest and the largest shape, as parts of the image\'s short side (default: 0.22 '
+                        '0.85, for classification 0.5 0.95)')
+    parser.add_argument('--seed', type=int, help='seed of the random numbers (default: 0, for classification 1)')
+    args = parser.parse_args()
+    defaults = (dict(train=3200, val=480, size=(112, 112), seed=1) if args.classification else
+                dict(train=800, val=100, size=(288, 288), seed=0))
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def main() -> None:
     args = parse_args()
-    from econvnext_mmdet.datasets.shapes import make_shapes
-    for split, counts in make_shapes(args.out, args.train, args.val, tuple(args.size), args.seed).items():
-        print(f'{args.out}/annotations/{split}.json: {counts["images"]} images, {counts["annotations"]} objects')
+    from econvnext_mmdet.datasets import shapes
+    make = shapes.make_classification if args.classification else shapes.make_shapes
+    diameters = args.diameters or (shapes.CLASSIFICATION_DIAMETERS if args.classification else shapes.DIAMETERS)
+    counts = make(args.out, args.train, args.val, tuple(args.size), args.seed, tuple(diameters))
+    for split, numbers in counts.items():
+        where = f'{args.out}/{split}' if args.classification else f'{args.out}/annotations/{split}.json'
+        print(f'{where}: ' + ', '.join(f'{number} {what}' for what, number in numbers.items()))
 
 
 if __name__ == '__main__':
