@@ -22,7 +22,9 @@ __all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', 'O
 
 if find_spec('mmpretrain') is not None:
     try:
+        from .engine.cls_hooks import RGBVisualizationHook  # noqa: F401
         from .models.cls_head import BNLinearClsHead  # noqa: F401
-        __all__.append('BNLinearClsHead')
+        __all__ += ['BNLinearClsHead', 'RGBVisualizationHook']
     except Exception as error:  # mmdet works beside an mmpretrain that does not import, and so does the backbone
-        warnings.warn(f'the classifier head is left out, because mmpretrain does not import: {error}', stacklevel=2)
+        warnings.warn(f'the classifier\'s parts are left out, because mmpretrain does not import: {error}',
+                      stacklevel=2)

@@ -41,15 +41,15 @@ def count(model: nn.Module, *inputs, **kwargs) -> Complexity:
     return Complexity(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
 
 
-def count_detector(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Complexity]:
-    """Count a config's detector, and its backbone alone, for one image without decoding and NMS.
+def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Complexity]:
+    """Count a config's detector or classifier, and its backbone alone, for one image without decoding and NMS.
 
     Args:
         cfg (Config): The config.
         shape (tuple[int, int]): Height and width of the image in pixels.
 
     Returns:
-        tuple[Complexity, Complexity]: Of the detector and of its backbone.
+        tuple[Complexity, Complexity]: Of the model and of its backbone.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     with errors_of_the_user():

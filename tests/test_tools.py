@@ -20,7 +20,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 from econvnext_mmdet import cli
-from econvnext_mmdet.complexity import count_detector
+from econvnext_mmdet.complexity import count_model
 from econvnext_mmdet.engine import run
 from econvnext_mmdet.engine.hooks import coco_table
 from econvnext_mmdet.errors import UserError
@@ -311,7 +311,7 @@ def test_interrupt_ends_with_status_130(shapes, tmp_path):
 
 def test_flops_of_a_detector(cfg):
     """Against a count by hand: what each convolution's hook sees."""
-    detector, backbone = count_detector(cfg, (64, 64))
+    detector, backbone = count_model(cfg, (64, 64))
     model = MODELS.build(cfg.model).eval()
     macs = []
     for module in model.modules():

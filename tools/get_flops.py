@@ -7,25 +7,27 @@ from econvnext_mmdet import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Print parameters and multiply-adds (MACs) of a config\'s detector and of its backbone alone: '
-        'convolutions, linear layers and matrix products, as papers count.')
+        description='Print parameters and multiply-adds (MACs) of a config\'s detector or classifier and of its backbone '
+        'alone: convolutions, linear layers and matrix products, as papers count.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--shape', type=int, nargs=2, default=(800, 1280), metavar=('HEIGHT', 'WIDTH'),
-                        help='size of the image in pixels (default: 800 1280)')
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+                        help='size of the image in pixels (default: 800 1280, of a classifier 224 224)')
     args = parser.parse_args()
-    if min(args.shape) < 1:
+    if args.shape and min(args.shape) < 1:
         parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')
     return args
 
 
 def main() -> None:
     args = parse_args()
-    from econvnext_mmdet.complexity import count_detector
-    from econvnext_mmdet.engine.run import load_config
+    from econvnext_mmdet.complexity import count_model
+    from econvnext_mmdet.engine.run import is_classification, load_config
     cfg = load_config(args.config)
-    print(f'{args.config} at {args.shape[0]} x {args.shape[1]}')
-    for name, complexity in zip(('detector', 'backbone'), count_detector(cfg, tuple(args.shape))):
-        print(f'{name:>8}: {complexity.params:,} parameters, {complexity.macs / 1e9:.3f} GMACs')
+    kind, shape = ('classifier', (224, 224)) if is_classification(cfg) else ('detector', (800, 1280))
+    shape = tuple(args.shape or shape)
+    print(f'{args.config} at {shape[0]} x {shape[1]}')
+    for name, complexity in zip((kind, 'backbone'), count_model(cfg, shape)):
+        print(f'{name:>{len(kind)}}: {complexity.params:,} parameters, {complexity.macs / 1e9:.3f} GMACs')
 
 
 if __name__ == '__main__':

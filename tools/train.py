@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Train a detector: tools/train.py configs/retinanet_e_convnext.py"""
+"""Train a detector or a classifier: tools/train.py configs/retinanet_e_convnext.py"""
 import argparse
 
 from econvnext_mmdet import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a detector and evaluate it after its epochs.')
+    parser = argparse.ArgumentParser(description='Train a config\'s detector or classifier and evaluate it.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
     parser.add_argument('--auto-scale-lr', action='store_true',

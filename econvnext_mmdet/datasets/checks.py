@@ -1,7 +1,8 @@
-"""Checks of a config's COCO data before a model is built.
+"""Checks of a config's data before a model is built: COCO files, and folders of classes.
 
 MMDetection takes the categories in the order of the annotation file, whatever order the config names them in,
-and leaves out without a word a class that the file lacks: labels shift or mAP stays 0.
+and leaves out without a word a class that the file lacks: labels shift or mAP stays 0. MMPretrain numbers the
+folders of each split by their names, so that one folder more or less shifts the labels of that split.
 """
 import json
 import os
@@ -20,10 +21,11 @@ from .coco_format import check_annotations, find_bad_masks
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
-    """Check the COCO datasets and the evaluators of a config.
+    """Check the datasets and the evaluators of a config.
 
     Checked are local files in COCO's format: that annotations and images are there, that the annotations are
-    well-formed, that the classes are those of the file in the file's order, and that the heads have as many.
+    well-formed, that the classes are those of the file in the file's order, and that the heads have as many. Of
+    MMPretrain's folders of classes, that they are there, the same in each split, and as many as the head has.
 
     Args:
         cfg (Config): The whole config.
@@ -44,6 +46,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             check_num_classes(cfg.get('model'), classes_of(dataset))
             files.append(_path(dataset, dataset['ann_file']))
         check_evaluators(evaluators, split, files)
+    if cfg.get('default_scope') == 'mmpretrain':
+        check_class_folders(cfg, splits)
 
 
 def evaluators_of(cfg: Config, split: str) -> List[dict]:
@@ -238,6 +242,63 @@ def check_num_classes(part, classes: List[str]) -> None:
                                     'config')
         for item in part.values():
             check_num_classes(item, classes)
+
+
+def check_class_folders(cfg: Config, splits: Sequence[str]) -> None:
+    """Check MMPretrain's datasets of local images, labelled by their folders or by a list; reads no image.
+
+    Args:
+        cfg (Config): The whole config.
+        splits (Sequence[str]): Which of 'train', 'val' and 'test' will be used.
+
+    Raises:
+        UserError: A folder or a list is missing, the folders are not those of another split, or the head has
+            another number of classes.
+    """
+    num_classes = (cfg.model.get('head') or {}).get('num_classes')
+    known: Optional[Tuple[str, List[str]]] = None
+    for dataset in [dataset for split in splits for dataset in datasets_of(cfg, split)]:
+        folder, labels = _labels_of(dataset)
+        if folder is None or '://' in folder:
+            continue
+        if not os.path.isdir(folder):
+            raise UserError(f'no image folder {folder}: expected the images in it, in a folder for each class; lay the '
+                            'data out so or change data_root in the config. `tools/make_shapes.py '
+                            'data/shapes_classification --classification` makes a small set of its own')
+        if labels is not None:  # a list of images and labels
+            if not os.path.isfile(labels):
+                raise UserError(f'no annotation file {labels}, the list of images and labels; set ann_file in the '
+                                'config, or leave it out for a folder for each class')
+            continue
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        if num_classes is not None and len(classes) != num_classes:
+            raise UserError(f'{folder} has {len(classes)} folders of classes, but the head has num_classes='
+                            f'{num_classes}; set them equal in the config')
+        if known is not None and classes != known[1]:
+            different = sorted({*classes} ^ {*known[1]})
+            raise UserError(f'{folder} has other folders of classes than {known[0]}, as {", ".join(different[:3])}: the '
+                            'folders are numbered by their names, so the labels would not be the same')
+        known = (folder, classes)
+
+
+def _labels_of(dataset: dict) -> Tuple[Optional[str], Optional[str]]:
+    """The folder of the images of one of MMPretrain's labelled datasets, and its list of labels if it has one.
+
+    None for what reads something else.
+    """
+    from mmpretrain.datasets import CustomDataset, ImageNet
+    from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
+    kind = MMPRETRAIN_DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+    if not isinstance(kind, type) or getattr(kind, 'load_data_list', None) is not CustomDataset.load_data_list \
+            or not dataset.get('with_label', True) or dataset.get('split') == 'test':
+        return None, None
+    prefix, ann_file = dataset.get('data_prefix') or '', dataset.get('ann_file') or ''
+    if issubclass(kind, ImageNet) and dataset.get('split'):
+        prefix = prefix or dataset['split']
+        listed = _path(dataset, os.path.join('meta', f'{dataset["split"]}.txt'))
+        ann_file = ann_file or (os.path.join('meta', f'{dataset["split"]}.txt') if os.path.isfile(listed) else '')
+    prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
+    return _path(dataset, prefix), _path(dataset, ann_file) if ann_file else None
 
 
 def check_evaluators(evaluators: Sequence[dict], split: str, files: List[str]) -> None:

@@ -67,7 +67,7 @@ def load_config(path: str, cfg_options: Optional[dict] = None, work_dir: Optiona
 
 def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: Optional[str] = None,
           pretrained: Optional[str] = None) -> None:
-    """Train a config's detector, evaluate it, and log the COCO table and where the checkpoint lies.
+    """Train a config's detector or classifier, evaluate it, and log the COCO table and where the checkpoint lies.
 
     Args:
         cfg (Config): The config, of :func:`load_config`.
@@ -108,16 +108,16 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
 
 def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = False, show_dir: Optional[str] = None,
          wait_time: float = 2, tta: bool = False) -> dict:
-    """Evaluate a checkpoint and log the COCO table.
+    """Evaluate a checkpoint and log the metrics, a detector's as the COCO table.
 
     Args:
         cfg (Config): The config, of :func:`load_config`.
-        checkpoint (str): The detector's checkpoint.
-        out (str, optional): A file for the detections: ``.pkl`` as mmdet's, ``.json`` in COCO's results format.
+        checkpoint (str): The checkpoint of its detector or classifier.
+        out (str, optional): A file for the predictions: ``.pkl`` as mmdet's and mmpretrain's, ``.json`` of
+            detections in COCO's results format. Defaults to None.
+        show (bool): Show each image with its predictions in a window. Defaults to False.
+        show_dir (str, optional): A folder for pictures: a detector's of ground truth and detections, side by side.
             Defaults to None.
-        show (bool): Show each image with its detections in a window. Defaults to False.
-        show_dir (str, optional): A folder for pictures of ground truth and detections, side by side. Defaults
-            to None.
         wait_time (float): Seconds that ``show`` shows an image. Defaults to 2.
         tta (bool): Test-time augmentation, by the config's ``tta_model`` and ``tta_pipeline`` or by flipping.
             Defaults to False.
@@ -135,11 +135,7 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
     state = read_checkpoint(checkpoint).state
     cfg.load_from = checkpoint
     if show or show_dir:
-        if 'visualization' not in cfg.get('default_hooks', {}):
-            raise UserError('--show and --show-dir need default_hooks.visualization in the config, as in '
-                            'mmdet::_base_/default_runtime.py')
-        options = ConfigDict(show=show, show_dir=show_dir and os.path.abspath(show_dir), wait_time=wait_time)
-        cfg = trigger_visualization_hook(cfg, options)
+        _visualize(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
     if tta:
         _augment(cfg)
     with errors_of_the_user():
@@ -154,6 +150,23 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
             metrics = runner.test_evaluator.metrics
             metrics.append(_dump(out, runner.test_dataloader.dataset, metrics))
         return runner.test()
+
+
+def is_classification(cfg: Config) -> bool:
+    """Whether a config is one of mmpretrain's."""
+    return cfg.get('default_scope') == 'mmpretrain'
+
+
+def _visualize(cfg: Config, show: bool, show_dir: Optional[str], wait_time: float) -> None:
+    """Turn on the hook that draws predictions."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UserError('--show and --show-dir need default_hooks.visualization in the config, as in '
+                        'mmdet::_base_/default_runtime.py')
+    if is_classification(cfg):
+        hook.update(enable=True, interval=1, show=show, out_dir=show_dir, wait_time=wait_time)
+    else:
+        trigger_visualization_hook(cfg, ConfigDict(show=show, show_dir=show_dir, wait_time=wait_time))
 
 
 def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
@@ -201,14 +214,14 @@ def _build_runner(cfg: Config) -> Runner:
 
 
 def _augment(cfg: Config) -> None:
-    """Turn on test-time augmentation: as the config has it, else both flips merged by NMS."""
+    """Turn on test-time augmentation: as the config has it, else both flips, detections merged by NMS."""
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
     if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators):
         raise UserError("--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
                         'test_evaluator.metric=bbox to test the boxes alone')
     if 'tta_model' not in cfg:
-        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5),
-                                                              max_per_img=100))
+        cfg.tta_model = dict(type='AverageClsScoreTTA') if is_classification(cfg) else dict(
+            type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
@@ -216,12 +229,13 @@ def _augment(cfg: Config) -> None:
         raise UserError(f'--tta changes the pipeline of the test set, and a {dataset.type} has none of its own')
     if 'tta_pipeline' not in cfg:
         *load, pack = deepcopy(dataset.pipeline)
-        keys = (*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-                'flip', 'flip_direction')
+        if not is_classification(cfg):
+            pack.meta_keys = (*pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+                              'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
         # The ground truth is in the coordinates of the original image, which a flip would take for its own.
         truth = [step for step in load if step['type'] == 'LoadAnnotations']
-        steps = [flips, *([step] for step in truth), [{**pack, 'meta_keys': keys}]]
+        steps = [flips, *([step] for step in truth), [pack]]
         cfg.tta_pipeline = [*(step for step in load if step not in truth),
                             dict(type='TestTimeAug', transforms=steps)]
     dataset.pipeline = cfg.tta_pipeline

@@ -1,0 +1,3 @@
+# Evaluates and keeps an average of the weights, as ConvNeXt's recipe does; the reference's has none.
+_base_ = 'e-convnext-tiny_16xb64_in1k.py'
+custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]

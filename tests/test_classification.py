@@ -1,0 +1,262 @@
+"""The classifier from end to end, on seconds of training: its data, its tools, MMPretrain's own functions."""
+import os
+import pickle
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain import ImageClassificationInferencer, get_model
+from mmpretrain.registry import DATASETS
+
+from econvnext_mmdet.checkpoint import read_checkpoint
+from econvnext_mmdet.datasets.checks import check_datasets
+from econvnext_mmdet.datasets.shapes import COMBINATIONS, make_classification
+from econvnext_mmdet.engine import run
+from econvnext_mmdet.errors import UserError
+
+from .conftest import ROOT, options
+from .test_tools import as_options, tool
+
+DEMO = str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_shapes.py')
+DETECTOR = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    """A folder with 32 training and 16 validation images of one shape each, 64 x 64."""
+    path = tmp_path_factory.mktemp('data') / 'shapes_classification'
+    make_classification(str(path), num_train=32, num_val=16, size=(64, 64), seed=1)
+    return path
+
+
+def small(folders, work_dir, **others):
+    """What makes of the demo's config a run of seconds: a narrow backbone, two epochs of four iterations."""
+    changes = {
+        'work_dir': str(work_dir), 'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1,
+        'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34, 'model.head.in_channels': 192,
+        'train_dataloader.batch_size': 8, 'default_hooks.logger.interval': 1, **others}
+    for split in ('train', 'val', 'test'):
+        changes[f'{split}_dataloader.num_workers'] = 0
+        changes[f'{split}_dataloader.persistent_workers'] = False
+        changes[f'{split}_dataloader.dataset.data_root'] = f'{folders}/'
+    return changes
+
+
+@pytest.fixture(scope='module')
+def trained(folders, tmp_path_factory):
+    """A work directory that tools/train.py filled, and what it printed."""
+    work_dir = tmp_path_factory.mktemp('work')
+    status, out, err = tool('tools/train.py', DEMO, '--work-dir', work_dir, *as_options(small(folders, work_dir)))
+    assert status == 0, err
+    return work_dir, out + err
+
+
+@pytest.fixture(scope='module')
+def tested(trained, folders, tmp_path_factory):
+    """The folder that tools/test.py wrote to, and what it printed."""
+    folder = tmp_path_factory.mktemp('tested')
+    status, out, err = tool(
+        'tools/test.py', DEMO, trained[0] / 'epoch_2.pth', '--out', folder / 'out.pkl', '--show-dir',
+        folder / 'pictures', *as_options(small(folders, folder)))
+    assert status == 0, err
+    return folder, out + err
+
+
+def accuracy(text):
+    return float(re.findall(r'accuracy/top1: ([\d.]+)', text)[-1])
+
+
+def predictions(path):
+    """Predicted scores, and ground truth by the folders' names, of a file that tools/test.py wrote."""
+    samples = pickle.loads(path.read_bytes())
+    truth = [sorted(COMBINATIONS).index(sample['img_path'].split('/')[-2]) for sample in samples]
+    return torch.stack([sample['pred_score'] for sample in samples]), torch.tensor(truth), samples
+
+
+def test_training_ends_with_its_accuracy_and_checkpoint(trained):
+    work_dir, text = trained
+    assert (work_dir / 'last_checkpoint').read_text().endswith('epoch_2.pth')
+    assert len(list(work_dir.glob('best_accuracy_top1_epoch_*.pth'))) == 1
+    assert 'training is done\ncheckpoint: ' in text
+    meta = read_checkpoint(str(work_dir / 'epoch_2.pth')).meta
+    assert meta['dataset_meta']['classes'] == tuple(sorted(COMBINATIONS))
+
+
+def test_testing_gives_the_same_accuracy_and_writes_predictions(trained, tested):
+    scores, truth, _ = predictions(tested[0] / 'out.pkl')
+    assert scores.shape == (16, 16) and torch.allclose(scores.sum(dim=1), torch.ones(16))
+    found = 100 * (scores.argmax(dim=1) == truth).float().mean().item()
+    assert accuracy(tested[1]) == accuracy(trained[1]) == pytest.approx(found, abs=1e-4)
+
+
+def test_pictures_have_the_images_colours(tested, folders):
+    pictures = sorted((tested[0] / 'pictures').iterdir())
+    assert len(pictures) == 16
+    for picture in pictures:
+        original, = folders.glob(f'val/*/{picture.name[:6]}.jpg')
+        drawn, image = (cv2.imread(str(path)) for path in (picture, original))
+        lower = slice(drawn.shape[0] // 3, None), slice(None)  # below the text
+        there = cv2.resize(image, drawn.shape[1::-1])[lower].reshape(-1, 3).mean(axis=0)
+        assert np.abs(drawn[lower].reshape(-1, 3).mean(axis=0) - there).max() < 3
+
+
+def test_test_time_augmentation_averages_both_flips(trained, folders, tmp_path):
+    # So early the BNs' variances are far too large, and all images give the same scores: take one batch's.
+    model = get_model(run.load_config(DEMO, small(folders, tmp_path)), pretrained=str(trained[0] / 'epoch_2.pth'))
+    for module in model.modules():
+        if hasattr(module, 'running_var'):
+            module.momentum = 1.
+    model.train()(torch.randn(16, 3, 96, 96, generator=torch.Generator().manual_seed(0)), mode='tensor')
+    torch.save(model.state_dict(), tmp_path / 'net.pth')
+    pictures, scores = {}, {}
+    for name in ('plain', 'flipped', 'tta'):
+        cfg = run.load_config(DEMO, small(folders, tmp_path / 'work'))
+        if name == 'flipped':
+            cfg.test_dataloader.dataset.pipeline.insert(-1, dict(type='RandomFlip', prob=1.))
+        run.test(cfg, str(tmp_path / 'net.pth'), out=str(tmp_path / f'{name}.pkl'), tta=name == 'tta',
+                 show_dir=str(tmp_path / name))
+        scores[name] = predictions(tmp_path / f'{name}.pkl')[0]
+        pictures[name] = np.stack([cv2.imread(str(path))[200:] for path in sorted((tmp_path / name).iterdir())])
+    assert not torch.allclose(scores['plain'], scores['flipped'], atol=1e-3)
+    assert torch.allclose(scores['tta'], (scores['plain'] + scores['flipped']) / 2, atol=1e-6)
+    assert np.array_equal(pictures['tta'], pictures['plain']) and not np.array_equal(*list(pictures.values())[:2])
+
+
+def test_coco_results_are_of_detectors(trained, folders, tmp_path):
+    with pytest.raises(UserError, match="the test set is a CustomDataset without COCO's category ids; write a .pkl"):
+        run.test(run.load_config(DEMO, small(folders, tmp_path)), str(trained[0] / 'epoch_2.pth'),
+                 out=str(tmp_path / 'x.json'))
+
+
+def test_mmpretrains_functions_take_config_and_checkpoint(trained, tested, folders, tmp_path):
+    cfg = run.load_config(DEMO, small(folders, tmp_path))
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    scores, _, samples = predictions(tested[0] / 'out.pkl')
+    results = ImageClassificationInferencer(cfg, pretrained=checkpoint)([s['img_path'] for s in samples], batch_size=4)
+    assert np.allclose([result['pred_scores'] for result in results], scores.numpy(), atol=1e-6)
+    assert [result['pred_class'] for result in results] == [sorted(COMBINATIONS)[i] for i in scores.argmax(dim=1)]
+    state = get_model(cfg, pretrained=checkpoint).state_dict()
+    expected = read_checkpoint(checkpoint).state
+    assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
+
+
+@pytest.mark.parametrize('arch', ['mini', 'tiny', 'small'])
+def test_the_inferencer_takes_the_imagenet_configs(arch):
+    """A local config file, untrained: its own preprocessing, 1000 classes."""
+    config = str(ROOT / 'configs' / 'imagenet' / f'e-convnext-{arch}_16xb64_in1k.py')
+    result, = ImageClassificationInferencer(config, pretrained=False)(np.zeros((80, 96, 3), np.uint8))
+    assert result['pred_scores'].shape == (1000, ) and np.isfinite(result['pred_scores']).all()
+
+
+def test_resuming_goes_on(trained, folders, tmp_path):
+    run.train(run.load_config(DEMO, small(folders, tmp_path, **{'train_cfg.max_epochs': 3})),
+              resume=str(trained[0] / 'epoch_2.pth'))
+    assert read_checkpoint(str(tmp_path / 'epoch_3.pth')).meta['iter'] == 12
+
+
+def test_averaged_weights_are_what_is_kept(folders, tmp_path):
+    """The hook of the ImageNet configs with EMA: the checkpoint's own weights are the average of those trained."""
+    hook, = Config.fromfile(ROOT / 'configs' / 'imagenet' / 'e-convnext-mini_16xb64_ema_in1k.py').custom_hooks
+    cfg = run.load_config(DEMO, small(folders, tmp_path, **{'train_cfg.max_epochs': 1}))
+    cfg.custom_hooks = [hook]
+    run.train(cfg)
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    averaged, trained = checkpoint['state_dict'], checkpoint['ema_state_dict']
+    weight = 'backbone.stem.0.conv.weight'
+    # After 4 steps of momentum 1e-4 the average has hardly left the start, and the trained weights have.
+    moved = (trained[f'module.{weight}'] - averaged[weight]).abs().max()
+    assert moved > 1e-5
+    metrics = run.test(run.load_config(DEMO, small(folders, tmp_path)), str(tmp_path / 'epoch_1.pth'))
+    log = max(tmp_path.rglob('*.log')).read_text()
+    assert metrics['accuracy/top1'] == pytest.approx(accuracy(log), abs=1e-3)
+
+
+def test_a_detector_starts_from_the_classifier(trained, shapes, tmp_path):
+    """From the command line; with no rate and no new statistics, training leaves the backbone as it was loaded."""
+    changes = {**options(shapes, tmp_path), 'optim_wrapper.optimizer.lr': 0., 'train_cfg.max_epochs': 1,
+               'model.backbone.norm_eval': True}
+    status, out, err = tool('tools/train.py', DETECTOR, '--pretrained', trained[0] / 'epoch_2.pth', *as_options(changes))
+    assert status == 0, err
+    assert "a classifier's checkpoint; output norms that the file lacks start fresh: norm1, norm2, norm3" in out + err
+    state = read_checkpoint(str(tmp_path / 'epoch_1.pth')).state
+    loaded = {key: value for key, value in read_checkpoint(str(trained[0] / 'epoch_2.pth')).state.items()
+              if key.startswith('backbone.')}
+    assert len(loaded) > 200 and all(torch.equal(state[key], value) for key, value in loaded.items())
+
+
+def test_the_config_checks_its_folders(folders, tmp_path):
+    cfg = run.load_config(DEMO, small(folders, tmp_path))
+    check_datasets(cfg, ['train', 'val'])
+    cfg.model.head.num_classes = 10
+    with pytest.raises(UserError, match='train has 16 folders of classes, but the head has num_classes=10'):
+        check_datasets(cfg, ['train', 'val'])
+    make_classification(str(tmp_path / 'other'), num_train=16, num_val=16, size=(64, 64), seed=1)
+    (tmp_path / 'other/val/star-plain').rename(tmp_path / 'other/val/moon-plain')
+    with pytest.raises(UserError, match='val has other folders of classes than .*train, as moon-plain, star-plain'):
+        check_datasets(run.load_config(DEMO, small(tmp_path / 'other', tmp_path)), ['train', 'val'])
+
+
+def test_a_missing_data_set_is_one_line(tmp_path):
+    for config, missing in ((ROOT / 'configs/imagenet/e-convnext-mini_16xb64_in1k.py', 'data/imagenet/train'),
+                            (DEMO, 'nowhere/train')):
+        status, out, err = tool('tools/train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options',
+                                'train_dataloader.dataset.data_root=' + missing.rpartition('/')[0])
+        assert status == 1 and f'error: no image folder {missing}: expected the images in it' in err
+        assert 'Traceback' not in err and not (tmp_path / 'work').exists()
+
+
+def test_a_list_of_labels_takes_the_place_of_folders(tmp_path):
+    """ImageNet with meta/train.txt, as MMPretrain's own dataset reads it."""
+    (tmp_path / 'train').mkdir()
+    cfg = Config.fromfile(ROOT / 'configs/imagenet/e-convnext-mini_16xb64_in1k.py')
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(UserError, match='train has 0 folders of classes, but the head has num_classes=1000'):
+        check_datasets(cfg, ['train'])
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/train.txt').write_text('a.jpg 3\n')
+    check_datasets(cfg, ['train'])
+    init_default_scope('mmpretrain')
+    data, = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []}).load_data_list()
+    assert data == dict(img_path=str(tmp_path / 'train/a.jpg'), gt_label=3)
+    cfg.train_dataloader.dataset.ann_file = 'meta/other.txt'
+    with pytest.raises(UserError, match='no annotation file .*meta/other.txt, the list of images and labels'):
+        check_datasets(cfg, ['train'])
+
+
+TWO = '''
+import sys
+from torch import distributed
+distributed.init_process_group('gloo')  # torchrun's launcher in MMEngine is for GPUs
+from econvnext_mmdet.engine import run
+cfg = run.load_config(sys.argv[1], {changes!r}, launcher='pytorch')
+cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+run._build_runner(cfg).train()
+distributed.destroy_process_group()
+'''
+
+
+@pytest.mark.parametrize('task', ['classifier', 'detector'])
+def test_two_processes_train_as_one(task, folders, shapes, tmp_path):
+    """Torchrun on the CPU: both hold the same weights, share the images and evaluate on all of them."""
+    changes = small(folders, tmp_path / 'work') if task == 'classifier' else options(shapes, tmp_path / 'work')
+    (tmp_path / 'two.py').write_text(TWO.format(changes={**changes, 'train_dataloader.batch_size': 2}))
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--rdzv_endpoint=localhost:0',
+         '--rdzv_backend=c10d', tmp_path / 'two.py', DEMO if task == 'classifier' else DETECTOR],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr[-4000:]
+    text = done.stdout + done.stderr
+    steps = (32 if task == 'classifier' else 12) // 2 // 2
+    assert f'Epoch(train) [2][{steps}/{steps}]' in re.sub(' +', ' ', text).replace('[ ', '[')
+    # A second process alone, on the same checkpoint, must find the numbers of the two.
+    cfg = run.load_config(DEMO if task == 'classifier' else DETECTOR, changes)
+    metrics = run.test(cfg, str(tmp_path / 'work/epoch_2.pth'))
+    name = 'accuracy/top1' if task == 'classifier' else 'coco/bbox_mAP'
+    found = [float(value) for value in re.findall(rf'{name}: ([\d.]+)', text)]
+    assert found[-1] == pytest.approx(metrics[name], abs=1e-4)
