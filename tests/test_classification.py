@@ -181,11 +181,12 @@ def test_a_detector_starts_from_the_classifier(trained, shapes, tmp_path):
     """From the command line; with no rate and no new statistics, training leaves the backbone as it was loaded."""
     changes = {**options(shapes, tmp_path), 'optim_wrapper.optimizer.lr': 0., 'train_cfg.max_epochs': 1,
                'model.backbone.norm_eval': True}
-    status, out, err = tool('tools/train.py', DETECTOR, '--pretrained', trained[0] / 'epoch_2.pth', *as_options(changes))
+    classifier = trained[0] / 'epoch_2.pth'
+    status, out, err = tool('tools/train.py', DETECTOR, '--pretrained', classifier, *as_options(changes))
     assert status == 0, err
     assert "a classifier's checkpoint; output norms that the file lacks start fresh: norm1, norm2, norm3" in out + err
     state = read_checkpoint(str(tmp_path / 'epoch_1.pth')).state
-    loaded = {key: value for key, value in read_checkpoint(str(trained[0] / 'epoch_2.pth')).state.items()
+    loaded = {key: value for key, value in read_checkpoint(str(classifier)).state.items()
               if key.startswith('backbone.')}
     assert len(loaded) > 200 and all(torch.equal(state[key], value) for key, value in loaded.items())
 

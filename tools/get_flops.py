@@ -7,8 +7,8 @@ from econvnext_mmdet import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Print parameters and multiply-adds (MACs) of a config\'s detector or classifier and of its backbone '
-        'alone: convolutions, linear layers and matrix products, as papers count.')
+        description='Print parameters and multiply-adds (MACs) of a config\'s detector or classifier and of its '
+        'backbone alone: convolutions, linear layers and matrix products, as papers count.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
                         help='size of the image in pixels (default: 800 1280, of a classifier 224 224)')

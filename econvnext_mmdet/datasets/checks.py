@@ -276,8 +276,8 @@ def check_class_folders(cfg: Config, splits: Sequence[str]) -> None:
                             f'{num_classes}; set them equal in the config')
         if known is not None and classes != known[1]:
             different = sorted({*classes} ^ {*known[1]})
-            raise UserError(f'{folder} has other folders of classes than {known[0]}, as {", ".join(different[:3])}: the '
-                            'folders are numbered by their names, so the labels would not be the same')
+            raise UserError(f'{folder} has other folders of classes than {known[0]}, as {", ".join(different[:3])}: '
+                            'the folders are numbered by their names, so the labels would not be the same')
         known = (folder, classes)
 
 

@@ -100,6 +100,7 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
             read_checkpoint(cfg.load_from)
     if pretrained is not None:
         _start_from(cfg, pretrained)
+    _check_held(cfg)
     with errors_of_the_user():
         _check(cfg, ['train', 'val'] if cfg.get('val_cfg') else ['train'])
         runner = _build_runner(cfg)
@@ -192,6 +193,17 @@ def _start_from(cfg: Config, pretrained: str) -> None:
                         'set its model.backbone.init_cfg instead')
     read_checkpoint(pretrained)  # an unreadable file is an error before the config is printed
     backbone.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+
+
+def _check_held(cfg: Config) -> None:
+    """Check that what training holds as it is has been trained before."""
+    backbone = cfg.model.get('backbone', {})
+    held = [name for name, default in (('frozen_stages', -1), ('norm_eval', False))
+            if backbone.get(name, default) != default]
+    if backbone.get('type') in ('EConvNeXt', EConvNeXt) and held and not (
+            backbone.get('init_cfg') or cfg.get('load_from') or cfg.get('resume')):
+        raise UserError(f'{" and ".join(held)} of the backbone would hold weights or statistics that nothing has '
+                        'trained; give a checkpoint with --pretrained, in the backbone\'s init_cfg or in load_from')
 
 
 def _check(cfg: Config, splits: list) -> None:

@@ -7,7 +7,14 @@ import pytest
 from mmdet.datasets import CocoDataset
 from pycocotools import mask as mask_utils
 
-from econvnext_mmdet.datasets.shapes import MIN_VISIBLE, OUTLINES, draw_image, make_shapes
+from econvnext_mmdet.datasets.shapes import (
+    MIN_VISIBLE,
+    OUTLINES,
+    PATTERNS,
+    draw_image,
+    make_classification,
+    make_shapes,
+)
 from econvnext_mmdet.errors import UserError
 
 
@@ -71,11 +78,17 @@ def test_mmdet_reads_it(shapes):
 
 
 @pytest.mark.parametrize('change, says', [
-    (dict(size=(63, 64)), 'at least 64 x 64'), (dict(num_val=0), '0 for val')])
+    (dict(size=(63, 64)), 'at least 64 x 64'), (dict(num_val=0), '0 for val'),
+    (dict(diameters=(0.5, 0.4)), 'between 0.1 and 1 .* got 0.5 and 0.4'), (dict(diameters=(0.05, 0.4)), 'got 0.05')])
 def test_bad_arguments_leave_nothing(tmp_path, change, says):
     with pytest.raises(UserError, match=says):
         make_shapes(**{**dict(out=str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0), **change})
     assert not list(tmp_path.iterdir())
+
+
+def test_every_class_needs_an_image(tmp_path):
+    with pytest.raises(UserError, match='at least 16 a split; got a size of 64 x 64, 16 for train and 15 for val'):
+        make_classification(str(tmp_path / 'x'), num_train=16, num_val=15, size=(64, 64), seed=0)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path):
@@ -92,3 +105,25 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         make_shapes(str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_classification_has_every_outline_with_every_pattern(tmp_path):
+    counts = make_classification(str(tmp_path / 'x'), num_train=33, num_val=16, size=(64, 64), seed=3)
+    assert counts == dict(train=dict(images=33, classes=16), val=dict(images=16, classes=16))
+    names = [f'{outline}-{pattern}' for outline in OUTLINES for pattern in PATTERNS]
+    for split, numbers in (('train', [3] + 15 * [2]), ('val', 16 * [1])):
+        assert {path.name for path in (tmp_path / 'x' / split).iterdir()} == {*names}
+        assert [len(list((tmp_path / 'x' / split / name).iterdir())) for name in names] == numbers
+    make_classification(str(tmp_path / 'y'), num_train=33, num_val=16, size=(64, 64), seed=3)
+    files = [str(path.relative_to(tmp_path / 'x')) for path in (tmp_path / 'x').rglob('*.jpg')]
+    assert filecmp.cmpfiles(tmp_path / 'x', tmp_path / 'y', files, shallow=False)[0] == files
+
+
+def test_diameters_set_the_sizes():
+    rng = np.random.default_rng(0)
+    for low, high in ((0.2, 0.3), (0.6, 0.9)):
+        for _ in range(20):
+            for shape in draw_image(rng, 128, 160, (low, high))[1]:
+                # A triangle, the smallest, fills 0.41 of its circle's area, and most of a shape stays visible.
+                assert shape['full_area'] <= np.pi / 4 * (high * 128 + 2)**2
+                assert shape['full_area'] >= 0.25 * np.pi / 4 * (low * 128)**2

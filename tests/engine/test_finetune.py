@@ -1,0 +1,70 @@
+"""The configs for fine-tuning do what they say."""
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from econvnext_mmdet import EConvNeXt
+from econvnext_mmdet.engine import run
+from econvnext_mmdet.errors import UserError
+
+from ..conftest import ROOT, options
+
+FINETUNE = ROOT / 'configs' / 'finetune'
+STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A backbone's checkpoint with statistics of some images."""
+    torch.manual_seed(0)
+    backbone = EConvNeXt('mini', widen_factor=0.25, deepen_factor=0.34, out_indices=(1, 2, 3))
+    backbone.init_weights()
+    backbone.train()(torch.rand(4, 3, 64, 64))
+    torch.save(backbone.state_dict(), tmp_path / 'backbone.pth')
+    return str(tmp_path / 'backbone.pth'), backbone.state_dict()
+
+
+@pytest.mark.parametrize('name', ['retinanet_e-convnext-mini_fpn-96_frozen_4e_bccd.py',
+                                  'retinanet_e-convnext-tiny_fpn_frozen_1x_coco.py'])
+def test_frozen_stages_and_statistics_stay_bit_equal(pretrained, shapes, tmp_path, name):
+    """The config's backbone, in the demo's detector, trained for an epoch."""
+    backbone = Config.fromfile(FINETUNE / name).model.backbone
+    changes = {**options(shapes, tmp_path / 'work'), 'train_cfg.max_epochs': 1,
+               'model.backbone.frozen_stages': backbone.frozen_stages, 'model.backbone.norm_eval': backbone.norm_eval}
+    path, before = pretrained
+    run.train(run.load_config(str(ROOT / 'configs/demo/retinanet_e_convnext_mini_shapes.py'), changes), pretrained=path)
+    state = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)['state_dict']
+    changed = {key for key, value in before.items() if not torch.equal(state[f'backbone.{key}'], value)}
+    assert not any(key.startswith(('stem.', 'stages.0.')) or key.endswith(STATISTICS) for key in changed)
+    # All else trains.
+    assert changed == {key for key in before
+                       if not key.startswith(('stem.', 'stages.0.')) and not key.endswith(STATISTICS)}
+
+
+@pytest.mark.parametrize('name, rate, decay, layers', [
+    ('retinanet_e-convnext-mini_fpn-96_layer-decay_4e_bccd.py', 7e-4, 0.8, 8),
+    ('mask-rcnn_e-convnext-tiny_fpn_layer-decay_ms-crop-3x_coco.py', 1e-4, 0.95, 8)])
+def test_rates_fall_towards_the_stem(name, rate, decay, layers):
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(FINETUNE / name)
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(param): name for name, param in model.named_parameters()}
+    rates = {names[id(group['params'][0])]: group['lr'] for group in groups}
+    assert sorted({round(value / rate, 9) for value in rates.values()}) == sorted(
+        round(decay**i, 9) for i in range(layers))
+    assert {value for key, value in rates.items() if not key.startswith('backbone.')} == {rate}
+    assert all(value == pytest.approx(rate * decay**(layers - 1)) for key, value in rates.items() if '.stem.' in key)
+    assert all(group['weight_decay'] == (0 if group['params'][0].ndim == 1 else 0.05) for group in groups)
+
+
+@pytest.mark.parametrize('setting, value', [('frozen_stages', 0), ('norm_eval', True)])
+def test_nothing_untrained_is_held(shapes, tmp_path, setting, value):
+    config = str(ROOT / 'configs/demo/retinanet_e_convnext_mini_shapes.py')
+    cfg = run.load_config(config, {**options(shapes, tmp_path), f'model.backbone.{setting}': value})
+    with pytest.raises(UserError, match=f'{setting} of the backbone would hold .* give a checkpoint with --pretrained'):
+        run.train(cfg)
+    assert not list(tmp_path.iterdir())
