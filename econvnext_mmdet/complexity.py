@@ -3,11 +3,12 @@ from dataclasses import dataclass
 from typing import Tuple
 
 import torch
+from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .engine.run import errors_of_the_user
@@ -44,6 +45,8 @@ def count(model: nn.Module, *inputs, **kwargs) -> Complexity:
 def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Complexity]:
     """Count a config's detector or classifier, and its backbone alone, for one image without decoding and NMS.
 
+    Second stages get as many regions as the first one proposes, as a rule 1000, and masks are computed for 100.
+
     Args:
         cfg (Config): The config.
         shape (tuple[int, int]): Height and width of the image in pixels.
@@ -54,8 +57,21 @@ def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Comple
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     with errors_of_the_user():
         model = MODELS.build(cfg.model)
+    if isinstance(getattr(model, 'roi_head', None), CascadeRoIHead):
+        _limit_masks(model.roi_head)
     image = torch.zeros(1, 3, *shape)
     return count(model, image, [unscaled_sample(shape)], mode='tensor'), count(model.backbone, image)
+
+
+def _limit_masks(roi_head: CascadeRoIHead) -> None:
+    """Have a cascade compute masks for 100 regions, as inference does and other heads' forward too."""
+    forward = roi_head._mask_forward
+
+    def limited(stage: int, x: Tuple[Tensor, ...], rois: Tensor) -> dict:
+        masks = forward(stage, x, rois[:100])['mask_preds']
+        return dict(mask_preds=masks.new_zeros(len(rois), *masks.shape[1:]))
+
+    roi_head._mask_forward = limited
 
 
 def unscaled_sample(shape: Tuple[int, int]) -> DetDataSample:

@@ -196,6 +196,16 @@ def test_amp_and_launcher_without_a_device(cfg):
         run.train(cfg)
 
 
+def test_the_table_of_trainings(trained, cfg, tmp_path):
+    status, out, err = tool('tools/transfer_table.py', trained[0], '--json', tmp_path / 'rows.json')
+    assert status == 0, err
+    metrics = run.test(cfg, str(trained[0] / 'epoch_2.pth'))
+    row, = json.loads((tmp_path / 'rows.json').read_text())
+    assert (row['config'], row['seeds'], row['epochs']) == (Path(DEMO).stem, [0], 2)
+    assert row['AP']['values'] == [metrics['coco/bbox_mAP']] and row['AP50']['values'] == [metrics['coco/bbox_mAP_50']]
+    assert out.splitlines()[-1].startswith(f'| `{Path(DEMO).stem}` | scratch | 2 | 0 | {row["AP"]["mean"]:.3f} |')
+
+
 def test_auto_scale_lr(shapes, tmp_path):
     changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1, 'auto_scale_lr.base_batch_size': 8}
     cfg = run.load_config(DEMO, changes)

@@ -1,0 +1,30 @@
+#!/usr/bin/env python
+"""Put trainings side by side: tools/transfer_table.py work_dirs/finetune/*"""
+import argparse
+
+from econvnext_mmdet import cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Print a Markdown table of trained detectors: a row for each config and checkpoint to start from, '
+        'with mean and standard deviation over the seeds, from the evaluations after the last epoch.')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work directory of a training')
+    parser.add_argument('--json', metavar='FILE', help='write the rows, with the values of each seed, too')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from econvnext_mmdet.evaluation.runs import compare_runs, runs_table
+    from econvnext_mmdet.files import check_writable, write_json
+    if args.json:
+        check_writable(args.json)
+    rows = compare_runs(args.work_dirs)
+    print(runs_table(rows))
+    if args.json:
+        write_json(args.json, rows)
+
+
+if __name__ == '__main__':
+    cli.run(main)
