@@ -18,10 +18,11 @@ from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
-from econvnext_mmdet import cli
+from econvnext_mmdet import EConvNeXt, cli
 from econvnext_mmdet.complexity import count_model
-from econvnext_mmdet.engine import run
+from econvnext_mmdet.engine import benchmark, run
 from econvnext_mmdet.engine.hooks import coco_table
 from econvnext_mmdet.errors import UserError
 from econvnext_mmdet.evaluation import coco_results
@@ -344,6 +345,36 @@ def test_tools_that_make_and_count(tmp_path):
     status, out, err = tool('tools/get_flops.py', DEMO, '--shape', 64, 96)
     assert status == 0, err
     assert re.search(r'detector: [\d,]+ parameters, [\d.]+ GMACs\nbackbone: [\d,]+ parameters', out)
+
+
+@pytest.mark.parametrize('name', ['demo/e-convnext-mini_shapes', 'demo/mask_rcnn_e_convnext_mini_shapes'])
+def test_the_speed_of_training_is_that_of_its_steps(name, monkeypatch):
+    """By a clock that each step of training moves by half a second."""
+    cfg = run.load_config(str(ROOT / 'configs' / f'{name}.py'))
+    cfg.model.backbone.update(widen_factor=0.25, deepen_factor=0.34)
+    if 'neck' in cfg.model and 'in_channels' in cfg.model.neck:
+        cfg.model.neck.in_channels = [24, 48, 96, 192]
+    else:
+        cfg.model.head.in_channels = 192
+    now, sizes = [0.], []
+    step = OptimWrapper.update_params
+    monkeypatch.setattr(OptimWrapper, 'update_params', lambda *args, **kwargs: (
+        now.append(now[-1] + 0.5), step(*args, **kwargs)))
+    monkeypatch.setattr(benchmark.time, 'perf_counter', lambda: now[-1])
+    forward = EConvNeXt.forward
+    monkeypatch.setattr(EConvNeXt, 'forward', lambda self, x: (sizes.append(tuple(x.shape)), forward(self, x))[1])
+    speed = benchmark.time_training(cfg, (64, 96), batch_size=3, steps=4)
+    assert speed.images == 3 / 0.5 and (speed.batch_size, speed.shape, speed.memory) == (3, (64, 96), None)
+    assert sizes == 6 * [(3, 3, 64, 96)]
+
+
+def test_the_benchmark_of_training_as_a_tool():
+    status, out, err = tool('tools/benchmark_training.py', DEMO, '--shape', 64, 64, '--batch-size', 2, '--steps', 1,
+                            '--images', 3600)
+    assert status == 0, err
+    speed, hours = re.search(r'shapes.py: ([\d.]+) images/s, 2 a step, 64 x 64, CPU, .*; 9 epochs of 3,600 images: '
+                             r'(\d+) hours', out).groups()
+    assert int(hours) == pytest.approx(9 / float(speed), abs=0.6)
 
 
 def test_voc2coco_converts_the_splits_that_are_there(tmp_path):
