@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .checkpoint import check_fits, read_checkpoint
 from .datasets.coco_format import check_annotations
-from .engine.run import errors_of_the_user
+from .engine.run import errors_of_the_user, is_classification
 from .errors import UserError
 from .evaluation.coco_eval import coco_entries
 from .files import load_json, whole_file, write_json
@@ -85,6 +85,9 @@ def infer(cfg: Config, checkpoint: str, inputs: Sequence[str], out: str = 'infer
         raise UserError(f'the batch size is 1 or more; got {batch_size}')
     if not 0 <= score_thr <= 1:
         raise UserError(f'the score threshold is from 0 to 1; got {score_thr}')
+    if is_classification(cfg):
+        raise UserError("the config is a classifier's, and this detects objects; MMPretrain's "
+                        'ImageClassificationInferencer takes the config and its checkpoint')
     folder = Path(out)
     files = find_files(inputs, apart_from=str(folder / 'pictures'))
     drawn = _picture_paths(folder, files) if pictures else {}

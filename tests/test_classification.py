@@ -204,12 +204,17 @@ def test_the_config_checks_its_folders(folders, tmp_path):
 
 
 def test_a_missing_data_set_is_one_line(tmp_path):
-    for config, missing in ((ROOT / 'configs/imagenet/e-convnext-mini_16xb64_in1k.py', 'data/imagenet/train'),
-                            (DEMO, 'nowhere/train')):
-        status, out, err = tool('tools/train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options',
-                                'train_dataloader.dataset.data_root=' + missing.rpartition('/')[0])
-        assert status == 1 and f'error: no image folder {missing}: expected the images in it' in err
-        assert 'Traceback' not in err and not (tmp_path / 'work').exists()
+    work_dir = tmp_path / 'work'
+    status, out, err = tool('tools/train.py', ROOT / 'configs/imagenet/e-convnext-mini_16xb64_in1k.py', '--work-dir',
+                            work_dir, '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')
+    assert status == 1 and 'error: no image folder nowhere/train: expected the images in it, in a folder' in err
+    assert 'Traceback' not in err and not work_dir.exists()
+    cfg = run.load_config(DEMO, small('nowhere', work_dir))
+    torch.save(dict(weight=torch.zeros(1)), tmp_path / 'net.pth')
+    for split, function, arguments in (('train', run.train, (cfg, )), ('val', run.test, (cfg, tmp_path / 'net.pth'))):
+        with pytest.raises(UserError, match=f'no image folder nowhere/{split}: .* --classification` makes a small set'):
+            function(*arguments)
+    assert not work_dir.exists()
 
 
 def test_a_list_of_labels_takes_the_place_of_folders(tmp_path):

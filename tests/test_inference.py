@@ -360,6 +360,12 @@ def test_a_checkpoint_of_another_model_is_refused(detectors, shapes, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_a_classifiers_config_is_sent_to_mmpretrain(detectors, shapes, tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'e-convnext-mini_shapes.py')
+    with pytest.raises(UserError, match="the config is a classifier's, .* ImageClassificationInferencer takes"):
+        infer(cfg, detectors['retinanet'].checkpoint, [str(shapes / 'val')], out=str(tmp_path / 'out'))
+
+
 def test_an_interrupted_run_leaves_no_results(detect, shapes, tmp_path, monkeypatch):
     """Neither its own, half written, nor those of an earlier run; pictures are whole."""
     images = [cv2.imread(str(path)) for path in sorted((shapes / 'val').glob('*.jpg'))]
