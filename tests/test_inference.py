@@ -361,7 +361,7 @@ def test_a_checkpoint_of_another_model_is_refused(detectors, shapes, tmp_path):
 
 
 def test_a_classifiers_config_is_sent_to_mmpretrain(detectors, shapes, tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'e-convnext-mini_shapes.py')
+    cfg = load_config(str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_shapes.py'))
     with pytest.raises(UserError, match="the config is a classifier's, .* ImageClassificationInferencer takes"):
         infer(cfg, detectors['retinanet'].checkpoint, [str(shapes / 'val')], out=str(tmp_path / 'out'))
 
