@@ -11,14 +11,14 @@ check_versions()
 import warnings  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 
-from .engine.hooks import CocoTableHook, StrictLoadHook  # noqa: E402
+from .engine.hooks import CocoTableHook, StrictLoadHook, SyncAllBuffersHook  # noqa: E402
 from .engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .evaluation.coco_metric import OfficialCocoMetric  # noqa: E402
 from .models import EConvNeXt  # noqa: E402
 from .version import __version__  # noqa: E402
 
 __all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', 'OfficialCocoMetric',
-           'StrictLoadHook', '__version__']
+           'StrictLoadHook', 'SyncAllBuffersHook', '__version__']
 
 if find_spec('mmpretrain') is not None:
     try:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 from urllib.parse import unquote, urlsplit
 
 import torch
@@ -163,7 +163,8 @@ def check_hash(path: str) -> None:
                         'changed; get it again, or take the hash out of its name.')
 
 
-def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None, allow_partial: bool = False) -> None:
+def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None,
+                  allow_partial: bool = False) -> Tuple[str, ...]:
     """Load every parameter and statistic of ``backbone`` from a checkpoint file.
 
     Output norms (``norm0`` to ``norm3``) that the file lacks stay as they are and are named in the log; so
@@ -175,6 +176,9 @@ def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None, 
         prefix (str, optional): What stands before the backbone's names in the file, as 'backbone'. Defaults to
             None: that where any name starts so, else nothing.
         allow_partial (bool): Load what fits and name the rest in the log. Defaults to False.
+
+    Returns:
+        tuple[str, ...]: The output norms that the file lacks.
 
     Raises:
         UserError: The file is missing or unreadable, or it does not hold exactly this backbone.
@@ -210,6 +214,7 @@ def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None, 
     if skipped:
         notes.append(f"parts of the file that are not used: {', '.join(skipped)}")
     print_log('; '.join(notes), logger='current')
+    return tuple(fresh)
 
 
 class Differences(NamedTuple):

@@ -5,7 +5,7 @@ import argparse
 from econvnext_mmdet import cli
 
 # Training images of ImageNet-1K, and of COCO's train2017 those with a box.
-IMAGES = dict(classifier=1_281_167, detector=117_266)
+IMAGES = {'data/imagenet': 1_281_167, 'data/coco': 117_266}
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,9 +18,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='images a step (default: the config\'s)')
     parser.add_argument('--steps', type=int, default=10, help='number of timed steps (default: 10)')
     parser.add_argument('--images', type=int,
-                        help='images of an epoch (default: 117266, of a classifier 1281167: COCO and ImageNet-1K)')
+                        help='images of an epoch (default, where the config\'s are theirs: 1281167 of ImageNet-1K, '
+                        '117266 of COCO)')
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     args = parser.parse_args()
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')
     for name in ('batch_size', 'steps', 'images'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} expects a number from 1, got {getattr(args, name)}')
@@ -36,12 +39,15 @@ def main() -> None:
     MMLogger.get_instance('benchmark', log_level='WARNING')  # a line for each parameter's settings is too much here
     for path in args.configs:
         cfg = load_config(path)
-        kind, shape = ('classifier', (224, 224)) if is_classification(cfg) else ('detector', (800, 1280))
-        speed = time_training(cfg, tuple(args.shape or shape), args.batch_size, args.steps, args.amp)
-        images, epochs = args.images or IMAGES[kind], cfg.train_cfg.max_epochs
-        print(f'{path}: {speed.images:.2f} images/s, {speed.batch_size} a step, {speed.shape[0]} x {speed.shape[1]}, '
-              f'{speed.device}' + ('' if speed.memory is None else f', {speed.memory:.1f} GiB')
-              + f'; {epochs} epochs of {images:,} images: {epochs * images / speed.images / 3600:,.0f} hours')
+        shape = tuple(args.shape or ((224, 224) if is_classification(cfg) else (800, 1280)))
+        speed = time_training(cfg, shape, args.batch_size, args.steps, args.amp)
+        print(f'{path}: {speed.images:.3g} images/s, {speed.batch_size} a step, {shape[0]} x {shape[1]}, {speed.device}'
+              + ('' if speed.memory is None else f', {speed.memory:.1f} GiB'), end='')
+        images = args.images or IMAGES.get(cfg.train_dataloader.dataset.get('data_root', '').rstrip('/'))
+        epochs = cfg.train_cfg.get('max_epochs')
+        if images and epochs:
+            print(f'; {epochs} epochs of {images:,} images: {epochs * images / speed.images / 3600:,.1f} hours', end='')
+        print(flush=True)
 
 
 if __name__ == '__main__':

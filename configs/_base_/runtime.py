@@ -3,4 +3,4 @@
 _base_ = 'mmdet::_base_/default_runtime.py'
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=2, save_best='auto'), strict_load=dict(type='StrictLoadHook'),
-    sync_buffers=dict(type='SyncBuffersHook'))
+    sync_buffers=dict(type='SyncAllBuffersHook'))

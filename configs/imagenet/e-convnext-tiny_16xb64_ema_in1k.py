@@ -1,3 +1,3 @@
-# Evaluates and keeps an average of the weights, as ConvNeXt's recipe does; the reference's has none.
+# Evaluates and keeps an average of the weights and of the BN statistics, which the reference's recipe has not.
 _base_ = 'e-convnext-tiny_16xb64_in1k.py'
-custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]
+custom_hooks = [dict(type='EMAHook', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL')]

@@ -47,7 +47,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             files.append(_path(dataset, dataset['ann_file']))
         check_evaluators(evaluators, split, files)
     if cfg.get('default_scope') == 'mmpretrain':
-        check_class_folders(cfg, splits)
+        check_classification(cfg, splits)
 
 
 def evaluators_of(cfg: Config, split: str) -> List[dict]:
@@ -244,61 +244,75 @@ def check_num_classes(part, classes: List[str]) -> None:
             check_num_classes(item, classes)
 
 
-def check_class_folders(cfg: Config, splits: Sequence[str]) -> None:
-    """Check MMPretrain's datasets of local images, labelled by their folders or by a list; reads no image.
+def check_classification(cfg: Config, splits: Sequence[str]) -> None:
+    """Check MMPretrain's datasets of local images, labelled by their folders or by a list; opens no image.
 
     Args:
         cfg (Config): The whole config.
         splits (Sequence[str]): Which of 'train', 'val' and 'test' will be used.
 
     Raises:
-        UserError: A folder or a list is missing, the folders are not those of another split, or the head has
-            another number of classes.
+        UserError: A folder, a list or an image of it is missing, the classes are not those of the config or of
+            another split, or training would have one image a step.
     """
-    num_classes = (cfg.model.get('head') or {}).get('num_classes')
+    from mmpretrain.datasets import CustomDataset
+    from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
+    if 'train' in splits and cfg.train_dataloader.get('batch_size', 2) < 2:
+        raise UserError('train_dataloader.batch_size is 1, and the BatchNorm of a classifier needs two images')
+    model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps it
+    expected = {'the head': (model.get('head') or {}).get('num_classes'),
+                'the data_preprocessor': (cfg.get('data_preprocessor') or {}).get('num_classes')}
     known: Optional[Tuple[str, List[str]]] = None
-    for dataset in [dataset for split in splits for dataset in datasets_of(cfg, split)]:
-        folder, labels = _labels_of(dataset)
-        if folder is None or '://' in folder:
+    for config in [dataset for split in splits for dataset in datasets_of(cfg, split)]:
+        kind = MMPRETRAIN_DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
+        if getattr(kind, 'load_data_list', None) is not CustomDataset.load_data_list:  # reads in its own way
+            continue
+        dataset = kind(**{**{key: value for key, value in config.items() if key not in ('type', '_scope_')},
+                          'pipeline': [], 'lazy_init': True})
+        folder, classes = dataset.img_prefix, dataset.CLASSES
+        if not dataset.with_label or '://' in folder:
             continue
         if not os.path.isdir(folder):
             raise UserError(f'no image folder {folder}: expected the images in it, in a folder for each class; lay the '
                             'data out so or change data_root in the config. `tools/make_shapes.py '
                             'data/shapes_classification --classification` makes a small set of its own')
-        if labels is not None:  # a list of images and labels
-            if not os.path.isfile(labels):
-                raise UserError(f'no annotation file {labels}, the list of images and labels; set ann_file in the '
-                                'config, or leave it out for a folder for each class')
+        if dataset.ann_file:
+            numbers = [number for number in (*expected.values(), classes and len(classes)) if number]
+            _check_list(dataset.ann_file, folder, min(numbers, default=None))
             continue
-        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-        if num_classes is not None and len(classes) != num_classes:
-            raise UserError(f'{folder} has {len(classes)} folders of classes, but the head has num_classes='
-                            f'{num_classes}; set them equal in the config')
-        if known is not None and classes != known[1]:
-            different = sorted({*classes} ^ {*known[1]})
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
+            if number is not None and number != len(names):
+                raise UserError(f'{folder} has {len(names)} folders of classes, but {what} has {number} classes; set '
+                                'model.head.num_classes, data_preprocessor.num_classes and, as a type of dataset '
+                                'without classes of its own, CustomDataset in the config')
+        if known is not None and names != known[1]:
+            different = sorted({*names} ^ {*known[1]})
             raise UserError(f'{folder} has other folders of classes than {known[0]}, as {", ".join(different[:3])}: '
                             'the folders are numbered by their names, so the labels would not be the same')
-        known = (folder, classes)
+        empty = [name for name in names if not any(os.scandir(os.path.join(folder, name)))]
+        if empty:
+            raise UserError(f'{len(empty)} of the {len(names)} folders of classes in {folder} are empty, as {empty[0]}')
+        known = (folder, names)
 
 
-def _labels_of(dataset: dict) -> Tuple[Optional[str], Optional[str]]:
-    """The folder of the images of one of MMPretrain's labelled datasets, and its list of labels if it has one.
-
-    None for what reads something else.
-    """
-    from mmpretrain.datasets import CustomDataset, ImageNet
-    from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
-    kind = MMPRETRAIN_DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
-    if not isinstance(kind, type) or getattr(kind, 'load_data_list', None) is not CustomDataset.load_data_list \
-            or not dataset.get('with_label', True) or dataset.get('split') == 'test':
-        return None, None
-    prefix, ann_file = dataset.get('data_prefix') or '', dataset.get('ann_file') or ''
-    if issubclass(kind, ImageNet) and dataset.get('split'):
-        prefix = prefix or dataset['split']
-        listed = _path(dataset, os.path.join('meta', f'{dataset["split"]}.txt'))
-        ann_file = ann_file or (os.path.join('meta', f'{dataset["split"]}.txt') if os.path.isfile(listed) else '')
-    prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
-    return _path(dataset, prefix), _path(dataset, ann_file) if ann_file else None
+def _check_list(ann_file: str, folder: str, num_classes: Optional[int]) -> None:
+    """Check a list of images and labels, a line each, as 'cats/1.jpg 0'."""
+    if not os.path.isfile(ann_file):
+        raise UserError(f'no annotation file {ann_file}, the list of images and labels; set ann_file in the config, or '
+                        'leave it out for a folder for each class')
+    images = []
+    with open(ann_file, encoding='utf-8') as file:
+        for number, line in enumerate(file, 1):
+            name, _, label = line.strip().rpartition(' ')
+            if not name or not label.isdecimal() or num_classes is not None and int(label) >= num_classes:
+                raise UserError(f'{ann_file}, line {number}: expected the path of an image and the number of its class'
+                                + (f', from 0 to {num_classes - 1}' if num_classes else '')
+                                + f'; found {line.strip()!r}')
+            images.append(dict(file_name=name))
+    for what, paths in find_absent(images, folder).items():
+        if paths:
+            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, as {min(paths)}')
 
 
 def check_evaluators(evaluators: Sequence[dict], split: str, files: List[str]) -> None:

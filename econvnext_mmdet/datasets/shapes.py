@@ -46,6 +46,8 @@ PATTERN_DEPTH = 60
 # Smallest and largest diameter of the circle around a shape, as parts of the image's short side.
 DIAMETERS = (0.22, 0.85)
 CLASSIFICATION_DIAMETERS = (0.5, 0.95)
+# In pixels, whatever the image's size.
+MIN_DIAMETER = 12
 # How far a shape is turned from upright, in radians.
 MAX_ROTATION = np.pi / 12
 # How much of a shape must stay visible under those drawn later.
@@ -206,7 +208,7 @@ def make_shapes(out: str, num_train: int, num_val: int, size: Tuple[int, int], s
         num_val (int): Number of validation images.
         size (tuple[int, int]): Height and width of an image in pixels, each at least 64.
         seed (int): Seed of the random numbers.
-        diameters (tuple[float, float]): As of :func:`draw_image`, between 0.1 and 1. Defaults to (0.22, 0.85).
+        diameters (tuple[float, float]): As of :func:`draw_image`, of 12 pixels at least. Defaults to (0.22, 0.85).
 
     Returns:
         dict[str, dict]: The numbers of ``images`` and ``annotations`` of each split.
@@ -248,9 +250,13 @@ def _make(write_split: Callable[..., Dict[str, int]], out: str, num_train: int, 
     if min(size) < 64 or min(num_train, num_val) < at_least:
         raise UserError(f'expected images of at least 64 x 64 pixels and at least {at_least} a split; got a size of '
                         f'{size[0]} x {size[1]}, {num_train} for train and {num_val} for val.')
-    if not 0.1 <= diameters[0] <= diameters[1] <= 1:
-        raise UserError("expected a smallest and a largest diameter between 0.1 and 1 of the image's short side; got "
-                        f'{diameters[0]:g} and {diameters[1]:g}')
+    if seed < 0:
+        raise UserError(f'expected a seed from 0; got {seed}')
+    # Of smaller ones stars and triangles have too few pixels to be drawn.
+    if not MIN_DIAMETER / min(size) <= diameters[0] <= diameters[1] <= 1:
+        raise UserError(f"expected a smallest and a largest diameter from {MIN_DIAMETER / min(size):.2g}, which is "
+                        f"{MIN_DIAMETER} pixels, to 1 of the image's short side; got {diameters[0]:g} and "
+                        f'{diameters[1]:g}')
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
         whole = Path(folder) / 'whole'

@@ -48,17 +48,21 @@ def time_training(cfg: Config, shape: Tuple[int, int], batch_size: Optional[int]
         Speed: The result.
 
     Raises:
-        UserError: Mixed precision without a GPU, or an error in the config.
+        UserError: Mixed precision without a GPU, a batch of one image for a classifier, whose BatchNorm needs two,
+            or an error in the config.
     """
     if amp and not torch.cuda.is_available():
         raise UserError('--amp needs a GPU, and PyTorch sees none here')
     batch_size = batch_size or cfg.train_dataloader.batch_size
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    if is_classification(cfg) and batch_size < 2:
+        raise UserError('a classifier trains on two images a step at least: its BatchNorm has one value an image')
     device = get_device()
+    if device.startswith('cuda'):
+        torch.cuda.reset_peak_memory_stats()
     with errors_of_the_user():
         if cfg.get('data_preprocessor'):
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-        cfg.model.get('backbone', {}).pop('init_cfg', None)  # a checkpoint does not change the speed
         model = MODELS.build(cfg.model).to(device).train()
         optim_wrapper = build_optim_wrapper(model, {**cfg.optim_wrapper, **(
             dict(type='AmpOptimWrapper', loss_scale='dynamic') if amp else {})})
@@ -89,7 +93,9 @@ def _random_batch(cfg: Config, model: torch.nn.Module, batch_size: int, shape: T
         images = torch.randint(0, 256, (batch_size, 3, *shape), dtype=torch.uint8)
         labels = torch.randint(0, cfg.model.head.num_classes, (batch_size, ))
         return dict(inputs=images, data_samples=[DataSample().set_gt_label(label) for label in labels])
-    head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
+    head = cfg.model.get('bbox_head') or cfg.model.get('roi_head', {}).get('bbox_head')
+    if not head:
+        raise UserError(f'a {cfg.model.type} is neither a detector with a bbox_head nor a classifier')
     head = head[0] if isinstance(head, (list, tuple)) else head
     # 7 is what an image of COCO has on average.
     return demo_mm_inputs(batch_size, [[3, *shape]] * batch_size, num_items=[7] * batch_size,

@@ -1,7 +1,8 @@
-"""The beginning of a run, strict loading, and its end: the COCO table and where the checkpoint lies."""
+"""The beginning of a run, strict loading, its epochs' end in several processes, and its end: the COCO table."""
 from typing import Dict, Optional
 
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce_params
+from mmengine.hooks import EMAHook, Hook, SyncBuffersHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -66,6 +67,20 @@ class StrictLoadHook(Hook):
             model = model.module
         prepare_state(model, checkpoint, runner._load_from or 'the last checkpoint', runner._resume,
                       self.allow_partial)
+
+
+@HOOKS.register_module()
+class SyncAllBuffersHook(SyncBuffersHook):
+    """mmengine's averaging of BN statistics over the processes after each epoch, of an ``EMAHook``'s model too.
+
+    Each process has statistics of its own images. The average's are evaluated and saved with its weights.
+    """
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        super().after_train_epoch(runner)
+        for hook in runner.hooks if self.distributed else ():
+            if isinstance(hook, EMAHook):
+                all_reduce_params(hook.ema_model.module.buffers(), op='mean')
 
 
 @HOOKS.register_module()

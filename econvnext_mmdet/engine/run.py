@@ -15,8 +15,8 @@ from mmdet.evaluation import DumpDetResults
 from mmdet.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.model import BaseTTAModel, PretrainedInit, is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
 from torch.utils.data import Dataset
 
 from ..checkpoint import check_fits, read_checkpoint
@@ -131,7 +131,7 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
     """
     if out is not None:
         if Path(out).suffix not in ('.pkl', '.pickle', '.json'):
-            raise UserError(f'--out writes .pkl (as mmdet) or .json (COCO results); got {out}')
+            raise UserError(f'--out writes .pkl (as MMDetection and MMPretrain) or .json (COCO results); got {out}')
         check_writable(out)
     state = read_checkpoint(checkpoint).state
     cfg.load_from = checkpoint
@@ -187,21 +187,32 @@ def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
 
 def _start_from(cfg: Config, pretrained: str) -> None:
     """Have the backbone start from a checkpoint."""
-    backbone = cfg.model.get('backbone', {})
-    if backbone.get('type') not in ('EConvNeXt', EConvNeXt):
+    backbone = cfg.model.get('backbone') or {}
+    if not _is_ours(backbone):
         raise UserError(f'--pretrained starts an EConvNeXt backbone, and this config\'s is {backbone.get("type")}; '
                         'set its model.backbone.init_cfg instead')
     read_checkpoint(pretrained)  # an unreadable file is an error before the config is printed
     backbone.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
 
 
+def _as_list(value) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
+
+
+def _is_ours(backbone: dict) -> bool:
+    kind = backbone.get('type')
+    return kind is EConvNeXt or isinstance(kind, str) and kind.rpartition('.')[2] == 'EConvNeXt'
+
+
 def _check_held(cfg: Config) -> None:
     """Check that what training holds as it is has been trained before."""
-    backbone = cfg.model.get('backbone', {})
+    backbone = cfg.model.get('backbone') or {}
     held = [name for name, default in (('frozen_stages', -1), ('norm_eval', False))
             if backbone.get(name, default) != default]
-    if backbone.get('type') in ('EConvNeXt', EConvNeXt) and held and not (
-            backbone.get('init_cfg') or cfg.get('load_from') or cfg.get('resume')):
+    starts = cfg.get('load_from') or cfg.get('resume') and find_latest_checkpoint(cfg.work_dir) or any(
+        init_cfg['type'] in ('Pretrained', PretrainedInit) for part in (backbone, cfg.model)
+        for init_cfg in _as_list(part.get('init_cfg')))
+    if _is_ours(backbone) and held and not starts:
         raise UserError(f'{" and ".join(held)} of the backbone would hold weights or statistics that nothing has '
                         'trained; give a checkpoint with --pretrained, in the backbone\'s init_cfg or in load_from')
 
@@ -227,7 +238,7 @@ def _build_runner(cfg: Config) -> Runner:
 
 def _augment(cfg: Config) -> None:
     """Turn on test-time augmentation: as the config has it, else both flips, detections merged by NMS."""
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
+    evaluators = _as_list(cfg.test_evaluator)
     if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators):
         raise UserError("--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
                         'test_evaluator.metric=bbox to test the boxes alone')
@@ -267,7 +278,7 @@ def errors_of_the_user() -> Iterator[None]:
         _, found, image = text.rpartition('failed to load image: ')
         if found:
             raise UserError(f'{image.strip()} is not a readable image: its content is damaged or of an unknown '
-                            'format. Replace it, or take it out of the annotation file.') from error
+                            'format. Replace it, or take it out of the data set.') from error
         if isinstance(error, KeyError) and 'is not in the' in text:
             raise UserError(f'the config names what no registry has: {error.args[0]}') from error
         raise

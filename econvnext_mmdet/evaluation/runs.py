@@ -1,10 +1,9 @@
 """One table of several trainings, from what MMEngine left in their work directories."""
 import json
-from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from mmengine.config import Config
 
@@ -16,15 +15,18 @@ class Run(NamedTuple):
 
     Attributes:
         folder (str): Its work directory.
-        config (str): The name of its config.
+        name (str): The name of its config.
+        settings (str): All of its config but the seed and the work directory, to tell whether two are the same.
         start (str): The checkpoint that its backbone or the whole model started from, '' for none.
         seed (int, optional): None where none was set.
         epochs (int): How many epochs.
         metrics (dict[str, float]): AP and AP50, from 0 to 1.
-        minutes (float): From the log's first line to its last, evaluation included.
+        minutes (float): From the log's first line to its last, evaluation included; of a training that was
+            resumed, the sum of its parts.
     """
     folder: str
-    config: str
+    name: str
+    settings: str
     start: str
     seed: Optional[int]
     epochs: int
@@ -33,39 +35,63 @@ class Run(NamedTuple):
 
 
 def read_run(folder: str) -> Run:
-    """Read a work directory; of several trainings in it the last.
+    """Read a work directory; of several trainings in it the last, which may have been resumed. Tests do not count.
 
     Raises:
-        UserError: It is none, or its last training did not come to the evaluation after its last epoch.
+        UserError: There is none in it, or none that came to the evaluation after its last epoch.
     """
-    configs = sorted(Path(folder).glob('*.py'), key=lambda path: path.stat().st_mtime)
-    scalars = sorted(Path(folder).glob('*/vis_data/scalars.json'))
-    if not configs or not scalars:
-        raise UserError(f'{folder} is no work directory of a training: expected a config in it, and a folder with '
+    parts = [path for path in sorted(Path(folder).glob('*/vis_data/scalars.json')) if _is_training(path)]
+    names = list(Path(folder).glob('*.py'))
+    if not parts or len(names) != 1:
+        raise UserError(f'{folder} is no work directory of a training: expected one config in it, and a folder with '
                         'vis_data/scalars.json')
-    cfg = Config.fromfile(str(configs[-1]))
-    epochs = cfg.train_cfg.max_epochs
-    lines = [json.loads(line) for line in scalars[-1].read_text().splitlines()]
-    metrics = [line for line in lines if 'coco/bbox_mAP' in line]
+    try:
+        # What a later test wrote at the top of the work directory is not what was trained.
+        configs = [Config.fromfile(str(part.with_name('config.py'))) for part in parts]
+        begun = max((i for i, cfg in enumerate(configs) if not cfg.get('resume')), default=0)
+        cfg, parts = configs[begun], parts[begun:]
+        epochs = cfg.train_cfg.max_epochs
+        backbone = cfg.model.get('backbone') or {}
+    except Exception as error:  # a config may be anything
+        raise UserError(f'{folder} has no readable config of a training by epochs: {error}') from error
+    metrics = [line for line in _read_lines(parts[-1]) if 'coco/bbox_mAP' in line]
     if not metrics or metrics[-1]['step'] != epochs:
-        raise UserError(f'{folder} holds no evaluation of boxes after epoch {epochs}, its last: the training was cut '
-                        'short, or it is no detector\'s; go on with tools/train.py --resume')
-    init_cfg = cfg.model.backbone.get('init_cfg') or {}
-    log, = scalars[-1].parents[1].glob('*.log')
+        raise UserError(f'{folder} holds no evaluation of boxes after epoch {epochs}, its last: the training goes on '
+                        'or was cut short, which tools/train.py --resume mends, or it is no detector\'s')
+    init_cfgs = backbone.get('init_cfg') or []
+    starts = [init_cfg['checkpoint'] for init_cfg in (init_cfgs if isinstance(init_cfgs, list) else [init_cfgs])
+              if 'checkpoint' in init_cfg]
+    seed = (cfg.get('randomness') or {}).pop('seed', None)
+    cfg.pop('work_dir', None)
     return Run(
-        folder=folder, config=configs[-1].stem, start=init_cfg.get('checkpoint') or cfg.get('load_from') or '',
-        seed=cfg.get('randomness', {}).get('seed'), epochs=epochs,
-        metrics=dict(AP=metrics[-1]['coco/bbox_mAP'], AP50=metrics[-1]['coco/bbox_mAP_50']), minutes=_minutes(log))
+        folder=folder, name=names[0].stem, settings=cfg.pretty_text, start=cfg.get('load_from') or ''.join(starts),
+        seed=seed, epochs=epochs, metrics=dict(AP=metrics[-1]['coco/bbox_mAP'], AP50=metrics[-1]['coco/bbox_mAP_50']),
+        minutes=sum(map(_minutes, parts)))
 
 
-def _minutes(log: Path) -> float:
-    times = []
-    for line in log.read_text(encoding='utf-8').splitlines():
+def _read_lines(scalars: Path) -> List[dict]:
+    lines = []
+    for line in scalars.read_text(encoding='utf-8').splitlines():
         try:
-            times.append(datetime.strptime(line[:19], '%Y/%m/%d %H:%M:%S'))
-        except ValueError:  # a line that goes on
+            lines.append(json.loads(line))
+        except ValueError:  # the last one of a run that goes on
             pass
-    return (times[-1] - times[0]).total_seconds() / 60
+    return lines
+
+
+def _is_training(scalars: Path) -> bool:
+    return any('loss' in line for line in _read_lines(scalars))
+
+
+def _minutes(scalars: Path) -> float:
+    times = []
+    for log in scalars.parents[1].glob('*.log'):
+        for line in log.read_text(encoding='utf-8').splitlines():
+            try:
+                times.append(datetime.strptime(line[:19], '%Y/%m/%d %H:%M:%S'))
+            except ValueError:  # a line that goes on
+                pass
+    return (max(times) - min(times)).total_seconds() / 60 if times else 0.
 
 
 def compare_runs(folders: Sequence[str]) -> List[Dict[str, Any]]:
@@ -77,31 +103,35 @@ def compare_runs(folders: Sequence[str]) -> List[Dict[str, Any]]:
         deviation ``std`` (of a sample; None of one run); ``minutes``, the mean.
 
     Raises:
-        UserError: A folder is no finished training, or two are of one config, start and seed.
+        UserError: A folder is no finished training, two are one training, or two of one config's name and start
+            differ in more than the seed.
     """
-    groups: Dict[Tuple, List[Run]] = defaultdict(list)
+    groups: Dict[tuple, List[Run]] = {}
     for run in map(read_run, folders):
-        group = groups[run.config, run.start, run.epochs]
+        group = groups.setdefault((run.name, run.start), [])
         for other in group:
+            if other.settings != run.settings:
+                raise UserError(f'{other.folder} and {run.folder} are of one config, {run.name}, and differ in more '
+                                'than the seed; give each a config of its own, or leave one out')
             if other.seed == run.seed:
                 raise UserError(f'{other.folder} and {run.folder} are of one config, start and seed ({run.seed}); '
                                 'give one of them')
         group.append(run)
     rows = []
-    for (config, start, epochs), runs in groups.items():
-        row = dict(config=config, start=start, epochs=epochs, seeds=[run.seed for run in runs])
-        for name in runs[0].metrics:
-            values = [run.metrics[name] for run in runs]
-            row[name] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
+    for (name, start), runs in groups.items():
+        row = dict(config=name, start=start, epochs=runs[0].epochs, seeds=[run.seed for run in runs])
+        for metric in runs[0].metrics:
+            values = [run.metrics[metric] for run in runs]
+            row[metric] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
         rows.append({**row, 'minutes': mean(run.minutes for run in runs)})
     return rows
 
 
 def runs_table(rows: List[Dict[str, Any]]) -> str:
     """The rows of :func:`compare_runs` as a Markdown table: means, and after ± the standard deviations."""
-    lines = ['| config | backbone starts from | epochs | seeds | AP | AP50 | minutes |', '|---' * 7 + '|']
+    lines = ['| config | starts from | epochs | seeds | AP | AP50 | minutes |', '|---' * 7 + '|']
     for row in rows:
-        cells = [f'`{row["config"]}`', Path(row['start']).name or 'scratch', row['epochs'],
+        cells = [f'`{row["config"]}`', f'`{row["start"]}`' if row['start'] else 'scratch', row['epochs'],
                  ', '.join(map(str, row['seeds'])),
                  *(f'{row[name]["mean"]:.3f}' + ('' if row[name]['std'] is None else f' ± {row[name]["std"]:.3f}')
                    for name in ('AP', 'AP50')), f'{row["minutes"]:.1f}']

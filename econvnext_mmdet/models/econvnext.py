@@ -175,7 +175,8 @@ class EConvNeXt(BaseModule):
         frozen_stages (int): Freezes parameters and BN statistics: 0 of the stem, k of the stem and the first
             k stages; -1 freezes nothing. Output norms are no part of a stage and train on: detection starts
             them fresh. Defaults to -1.
-        norm_eval (bool): Keep the statistics of all BNs while training. Defaults to False.
+        norm_eval (bool): Keep the statistics of all BNs while training, all but those of output norms that a
+            pretrained file lacks. Defaults to False.
         with_cp (bool): Recompute the blocks' activations in the backward pass: less memory, the same outputs,
             gradients and BN statistics. Defaults to False.
         norm_cfg (dict): The norm, 'SyncBN' for synchronised BN. Defaults to ``dict(type='BN')``.
@@ -234,6 +235,7 @@ class EConvNeXt(BaseModule):
         self.out_channels = tuple(dims[i + 1] for i in out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self._fresh_norms: Tuple[str, ...] = ()
 
         layer = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         mid_dims = [(dims[i] + dims[i + 1]) // 2 for i in range(4)]
@@ -305,8 +307,8 @@ class EConvNeXt(BaseModule):
         super().train(mode)
         self._freeze()
         if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
+            for name, module in self.named_modules():
+                if isinstance(module, _BatchNorm) and name not in self._fresh_norms:
                     module.eval()
         return self
 
@@ -323,7 +325,9 @@ class EConvNeXt(BaseModule):
         super().init_weights()
         self.init_cfg = init_cfg
         for cfg in pretrained:
-            load_backbone(self, cfg['checkpoint'], cfg.get('prefix'), cfg.get('allow_partial', False))
+            self._fresh_norms = load_backbone(
+                self, cfg['checkpoint'], cfg.get('prefix'), cfg.get('allow_partial', False))
+        self.train(self.training)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """The depth of a parameter for layer-wise learning-rate decay.

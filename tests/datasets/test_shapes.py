@@ -70,6 +70,12 @@ def test_all_classes_and_cocos_three_sizes_occur():
     assert (sizes >= 1).all()
 
 
+def test_all_classes_occur_at_the_smallest_size():
+    rng = np.random.default_rng(0)
+    names = [shape['name'] for _ in range(60) for shape in draw_image(rng, 64, 64, (12 / 64, 12 / 64))[1]]
+    assert min(names.count(name) for name in OUTLINES) > 10
+
+
 def test_mmdet_reads_it(shapes):
     dataset = CocoDataset(
         ann_file='annotations/val.json', data_root=str(shapes), data_prefix=dict(img='val/'),
@@ -79,7 +85,9 @@ def test_mmdet_reads_it(shapes):
 
 @pytest.mark.parametrize('change, says', [
     (dict(size=(63, 64)), 'at least 64 x 64'), (dict(num_val=0), '0 for val'),
-    (dict(diameters=(0.5, 0.4)), 'between 0.1 and 1 .* got 0.5 and 0.4'), (dict(diameters=(0.05, 0.4)), 'got 0.05')])
+    (dict(diameters=(0.5, 0.4)), 'got 0.5 and 0.4'),
+    (dict(diameters=(0.18, 0.4)), 'from 0.19, which is 12 pixels, to 1 of .* got 0.18'),
+    (dict(seed=-1), 'a seed from 0')])
 def test_bad_arguments_leave_nothing(tmp_path, change, says):
     with pytest.raises(UserError, match=says):
         make_shapes(**{**dict(out=str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0), **change})

@@ -44,6 +44,19 @@ def test_frozen_stages_and_statistics_stay_bit_equal(pretrained, shapes, tmp_pat
                        if not key.startswith(('stem.', 'stages.0.')) and not key.endswith(STATISTICS)}
 
 
+def test_output_norms_that_start_fresh_find_their_statistics(pretrained, shapes, tmp_path):
+    """A classifier's file has none: held as they start, they would norm nothing."""
+    path, before = pretrained
+    torch.save({key: value for key, value in before.items() if not key.startswith('norm')}, path)
+    changes = {**options(shapes, tmp_path / 'work'), 'train_cfg.max_epochs': 1, 'model.backbone.frozen_stages': 1,
+               'model.backbone.norm_eval': True}
+    run.train(run.load_config(str(ROOT / 'configs/demo/retinanet_e_convnext_mini_shapes.py'), changes), pretrained=path)
+    state = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)['state_dict']
+    for key, value in before.items():
+        if key.endswith(STATISTICS):
+            assert torch.equal(state[f'backbone.{key}'], value) != key.startswith('norm'), key
+
+
 @pytest.mark.parametrize('name, rate, decay, layers', [
     ('retinanet_e-convnext-mini_fpn-96_layer-decay_4e_bccd.py', 7e-4, 0.8, 8),
     ('mask-rcnn_e-convnext-tiny_fpn_layer-decay_ms-crop-3x_coco.py', 1e-4, 0.95, 8)])
@@ -64,7 +77,10 @@ def test_rates_fall_towards_the_stem(name, rate, decay, layers):
 @pytest.mark.parametrize('setting, value', [('frozen_stages', 0), ('norm_eval', True)])
 def test_nothing_untrained_is_held(shapes, tmp_path, setting, value):
     config = str(ROOT / 'configs/demo/retinanet_e_convnext_mini_shapes.py')
-    cfg = run.load_config(config, {**options(shapes, tmp_path), f'model.backbone.{setting}': value})
+    cfg = run.load_config(config, {**options(shapes, tmp_path), f'model.backbone.{setting}': value,
+                                   'model.backbone.init_cfg': dict(type='TruncNormal', layer='Conv2d', std=0.02)})
     with pytest.raises(UserError, match=f'{setting} of the backbone would hold .* give a checkpoint with --pretrained'):
         run.train(cfg)
+    with pytest.raises(UserError, match=f'{setting} of the backbone would hold'):
+        run.train(cfg, resume='auto')  # of nothing
     assert not list(tmp_path.iterdir())

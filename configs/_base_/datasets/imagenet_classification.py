@@ -1,6 +1,7 @@
-# MMPretrain's ImageNet-1K at 224 x 224 with Swin's augmentation, and what MMPretrain's own tools add to it.
+# MMPretrain's ImageNet-1K at 224 x 224 with Swin's augmentation, and what MMPretrain's own tools add to it. The
+# head's BatchNorm cannot train on a batch of one image, which an epoch's last may be.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
 loader = dict(pin_memory=True, persistent_workers=True, collate_fn=dict(type='default_collate'))
-train_dataloader = loader
+train_dataloader = dict(drop_last=True, **loader)
 val_dataloader = loader
 test_dataloader = loader
