@@ -98,6 +98,30 @@ def test_the_imagenet_configs_have_the_references_recipe(arch, params):
     assert all(param.grad is not None for param in model.parameters())
 
 
+@pytest.mark.parametrize('name', ['imagenet/e-convnext-mini_16xb64_in1k.py',
+                                  'demo/retinanet_e_convnext_mini_shapes.py'])
+def test_losses_in_mixed_precision_are_those_of_float32(name):
+    """As --amp computes them, on the CPU in bfloat16: no step is left without a type or overflows."""
+    cfg = Config.fromfile(ROOT / 'configs' / name)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    if cfg.default_scope == 'mmpretrain':
+        model = MMPRETRAIN_MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+        inputs = dict(inputs=torch.rand(4, 3, 64, 64) * 255, data_samples=[
+            DataSample().set_gt_label(i) for i in range(4)])
+    else:
+        model = MODELS.build(cfg.model)
+        inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_classes=4)
+    model.init_weights()
+    data = model.train().data_preprocessor(inputs, training=True)
+    expected, _ = model.parse_losses(model(**data, mode='loss'))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)
+    assert all(param.grad.dtype == torch.float32 and torch.isfinite(param.grad).all() for param in model.parameters())
+
+
 @pytest.mark.parametrize('path', [p for p in CONFIGS if p.parent.name in ('bccd', 'demo')], ids=lambda p: p.stem)
 def test_every_parameter_of_the_small_configs_gets_a_gradient(path):
     """Distributed training refuses parameters without one, as a norm on an output that the neck leaves out."""
