@@ -14,13 +14,13 @@ from mmpretrain import get_model
 
 from econvnext_mmdet import EConvNeXt
 from econvnext_mmdet.checkpoint import read_checkpoint
+from econvnext_mmdet.engine import run
 from econvnext_mmdet.errors import UserError
 from econvnext_mmdet.paddle_names import to_torch_name
 from econvnext_mmdet.paddle_pickle import read_pdparams
 from econvnext_mmdet.paddle_weights import convert, convert_file
 
 from .conftest import ROOT, WIDEN, options
-from .test_tools import as_options
 
 REFERENCE = ROOT / 'tests' / 'data' / 'reference'
 
@@ -79,15 +79,13 @@ def write(path, content, protocol=4):
 
 
 def test_a_detector_starts_bit_equal_from_a_converted_file(shapes, tmp_path):
-    """Through tools/train.py's --pretrained, against the arrays of the source; at a rate of 0, and with the statistics
-    held, training leaves the backbone as it was loaded."""
+    """Against the arrays of the source; at a rate of 0, and with the statistics held, training leaves the backbone as
+    --pretrained loaded it."""
     convert_file(source('mini'), str(tmp_path / 'net.pth'), **factors('mini'))
     changes = {**options(shapes, tmp_path / 'work'), 'optim_wrapper.optimizer.lr': 0., 'train_cfg.max_epochs': 1,
                'model.backbone.norm_eval': True}
-    done = subprocess.run(
-        [sys.executable, 'tools/train.py', 'configs/demo/retinanet_e_convnext_mini_shapes.py', '--pretrained',
-         tmp_path / 'net.pth', *as_options(changes)], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run.train(run.load_config(str(ROOT / 'configs/demo/retinanet_e_convnext_mini_shapes.py'), changes),
+              pretrained=str(tmp_path / 'net.pth'))
     state = read_checkpoint(str(tmp_path / 'work' / 'epoch_1.pth')).state
     names = {to_torch_name(key): key for key in read_pdparams(source('mini'))}
     arrays = read_pdparams(source('mini'))
