@@ -3,6 +3,7 @@
 MMDetection loads what matches and warns about the rest, so that a wrong file trains from scratch unnoticed.
 """
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -95,11 +96,13 @@ def write_checkpoint(path: str, checkpoint: Checkpoint) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(Path(path)) as part:
         if Path(path).suffix == '.safetensors':
-            from safetensors.torch import save_file
-            save_file({key: value.contiguous() for key, value in state.items()}, part,
-                      metadata=dict(meta=json.dumps(meta, default=str)))
+            from safetensors.torch import save  # save_file makes a file that others may not read
+            part.write_bytes(save({key: value.contiguous() for key, value in state.items()},
+                                  metadata=dict(meta=json.dumps(meta, default=str))))
         else:
-            torch.save(dict(meta=meta, state_dict=state), part)
+            buffer = io.BytesIO()  # else the file's name is in its content, and changes the hash
+            torch.save(dict(meta=meta, state_dict=state), buffer)
+            part.write_bytes(buffer.getvalue())
 
 
 @CheckpointLoader.register_scheme(prefixes=r'[^:]*\.safetensors$')

@@ -196,9 +196,9 @@ def test_the_config_checks_its_folders(folders, tmp_path):
         check_datasets(run.load_config(DEMO, small(data, tmp_path, **changes)), ['train', 'val'])
 
     checked(folders)
-    with pytest.raises(UserError, match='train has 16 folders of classes, but the head has 10 classes'):
+    with pytest.raises(UserError, match=r'train has 16 folders .*\(circle-checked, .*\), but the head has 10 classes'):
         checked(folders, **{'model.head.num_classes': 10})
-    with pytest.raises(UserError, match='train has 16 folders of classes, but the data_preprocessor has 1000 classes'):
+    with pytest.raises(UserError, match='but the data_preprocessor has 1000 classes'):
         checked(folders, **{'data_preprocessor.num_classes': 1000})
     with pytest.raises(UserError, match="but the dataset's metainfo has 1000 classes; set .*CustomDataset"):
         checked(folders, **{'train_dataloader.dataset.type': 'ImageNet', 'train_dataloader.dataset.split': 'train'})
@@ -206,12 +206,52 @@ def test_the_config_checks_its_folders(folders, tmp_path):
         checked(folders, **{'train_dataloader.batch_size': 1})
     make_classification(str(tmp_path / 'other'), num_train=16, num_val=16, size=(64, 64), seed=1)
     image, = (tmp_path / 'other/val/star-plain').iterdir()
-    image.unlink()
+    image.rename(tmp_path / 'elsewhere.jpg')
     with pytest.raises(UserError, match='1 of the 16 folders of classes in .*val are empty, as star-plain'):
         checked(tmp_path / 'other')
+    (tmp_path / 'elsewhere.jpg').rename(image)
     (tmp_path / 'other/val/star-plain').rename(tmp_path / 'other/val/moon-plain')
     with pytest.raises(UserError, match='val has other folders of classes than .*train, as moon-plain, star-plain'):
         checked(tmp_path / 'other')
+
+
+def test_training_checks_its_validation_set(tmp_path):
+    """MMPretrain's val_cfg is empty, which is not none."""
+    make_classification(str(tmp_path / 'x'), num_train=16, num_val=16, size=(64, 64), seed=1)
+    (tmp_path / 'x/val/star-plain').rename(tmp_path / 'x/val/moon-plain')
+    with pytest.raises(UserError, match='val has other folders of classes than .*train, as moon-plain, star-plain'):
+        run.train(run.load_config(DEMO, small(tmp_path / 'x', tmp_path / 'work')))
+    assert not (tmp_path / 'work').exists()
+
+
+def test_testing_knows_the_classes_of_training(trained, tmp_path):
+    make_classification(str(tmp_path / 'x'), num_train=16, num_val=16, size=(64, 64), seed=1)
+    (tmp_path / 'x/val/circle-checked').rename(tmp_path / 'x/val/zebra')
+    with pytest.raises(UserError, match='epoch_2.pth was trained on the classes circle-checked, circle-dotted, .*, and '
+                       'the test set has circle-dotted, circle-plain'):
+        run.test(run.load_config(DEMO, small(tmp_path / 'x', tmp_path / 'work')), str(trained[0] / 'epoch_2.pth'))
+
+
+@pytest.mark.parametrize('changes, says', [
+    ({'train_dataloader.batch_size': 33}, 'fewer images than a batch'),
+    ({'train_dataloader.batch_size': 31, 'train_dataloader.drop_last': False}, 'a batch has one image'),
+    ({'train_cfg.max_epoch': 3}, "setting that its type does not have: .*'max_epoch'"),
+    ({'val_evaluator.topk': [1, 17]}, r'val_evaluator has topk=17, and the head has 16 classes; set .*topk=\(1, \)')])
+def test_settings_that_cannot_train(folders, tmp_path, changes, says):
+    with pytest.raises(UserError, match=says):
+        run.train(run.load_config(DEMO, small(folders, tmp_path, **changes)))
+
+
+def test_the_readmes_config_for_own_images_is_complete(folders, tmp_path):
+    """With 16 classes in the place of three."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S)
+    text, = (block for block in blocks if 'data/own/' in block)
+    text = text.replace("_base_ = '", f"_base_ = '{ROOT}/configs/").replace('data/own/', f'{folders}/')
+    (tmp_path / 'own.py').write_text(text.replace('num_classes=3', 'num_classes=16'))
+    check_datasets(Config.fromfile(tmp_path / 'own.py'), ['train', 'val', 'test'])
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(UserError, match=r'train has 16 folders of classes \(circle-checked, .*\), but the head has 3'):
+        check_datasets(Config.fromfile(tmp_path / 'own.py'), ['train'])
 
 
 def test_test_time_augmentation_is_checked_too(trained, folders, tmp_path):

@@ -45,6 +45,8 @@ def test_the_averaged_weights_alone_are_published(trained, shapes, tmp_path, suf
         assert set(torch.load(path, weights_only=False)) == {'meta', 'state_dict'}
     status, out, err = tool('tools/infer.py', DEMO, path, shapes / 'val', '--out', tmp_path / 'out')
     assert status == 1 and 'does not fit this RetinaNet' in err  # the demo's own, which is wider
+    assert publish(trained, str(tmp_path / 'again' / f'net{suffix}')).endswith(path.name)  # the same file again
+    assert path.stat().st_mode & 0o777 == Path(trained).stat().st_mode & 0o777  # for others to read
     path.write_bytes(path.read_bytes()[:-1] + b'x')
     with pytest.raises(UserError, match='is not the file of that name'):
         read_checkpoint(str(path))

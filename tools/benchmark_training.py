@@ -18,12 +18,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='images a step (default: the config\'s)')
     parser.add_argument('--steps', type=int, default=10, help='number of timed steps (default: 10)')
     parser.add_argument('--images', type=int,
-                        help='images of an epoch (default, where the config\'s are theirs: 1281167 of ImageNet-1K, '
-                        '117266 of COCO)')
+                        help='images of an epoch, for the hours that its epochs take (default: 1281167 for configs of '
+                        'ImageNet-1K, 117266 of COCO, none for others)')
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     args = parser.parse_args()
-    if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')
+    if args.shape and min(args.shape) < 32:
+        parser.error(f'--shape expects two numbers from 32, got {args.shape[0]} {args.shape[1]}')
     for name in ('batch_size', 'steps', 'images'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} expects a number from 1, got {getattr(args, name)}')
@@ -36,7 +36,7 @@ def main() -> None:
 
     from econvnext_mmdet.engine.benchmark import time_training
     from econvnext_mmdet.engine.run import is_classification, load_config
-    MMLogger.get_instance('benchmark', log_level='WARNING')  # a line for each parameter's settings is too much here
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # a line for each parameter's settings is too much here
     for path in args.configs:
         cfg = load_config(path)
         shape = tuple(args.shape or ((224, 224) if is_classification(cfg) else (800, 1280)))

@@ -16,14 +16,18 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from econvnext_mmdet.errors import UserError
     from econvnext_mmdet.evaluation.runs import compare_runs, runs_table
     from econvnext_mmdet.files import check_writable, write_json
     if args.json:
         check_writable(args.json)
-    rows = compare_runs(args.work_dirs)
-    print(runs_table(rows))
-    if args.json:
-        write_json(args.json, rows)
+    rows, left_out = compare_runs(args.work_dirs)
+    if rows:
+        print(runs_table(rows))
+        if args.json:
+            write_json(args.json, rows)
+    if left_out:
+        raise UserError('\nerror: '.join(left_out))
 
 
 if __name__ == '__main__':

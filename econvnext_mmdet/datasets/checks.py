@@ -262,6 +262,13 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
     model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps it
     expected = {'the head': (model.get('head') or {}).get('num_classes'),
                 'the data_preprocessor': (cfg.get('data_preprocessor') or {}).get('num_classes')}
+    for split in splits:
+        for evaluator in evaluators_of(cfg, split):
+            topk = evaluator.get('topk') or 1
+            topk = max(topk) if isinstance(topk, (list, tuple)) else topk
+            if evaluator.get('type') == 'Accuracy' and expected['the head'] and topk > expected['the head']:
+                raise UserError(f'{split}_evaluator has topk={topk}, and the head has {expected["the head"]} classes; '
+                                f'set {split}_evaluator.topk=(1, ) in the config')
     known: Optional[Tuple[str, List[str]]] = None
     for config in [dataset for split in splits for dataset in datasets_of(cfg, split)]:
         kind = MMPRETRAIN_DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
@@ -281,19 +288,26 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
             _check_list(dataset.ann_file, folder, min(numbers, default=None))
             continue
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        empty = [name for name in names if not any(os.scandir(os.path.join(folder, name)))]
+        if empty:
+            raise UserError(f'{len(empty)} of the {len(names)} folders of classes in {folder} are empty, as {empty[0]}')
         for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
             if number is not None and number != len(names):
-                raise UserError(f'{folder} has {len(names)} folders of classes, but {what} has {number} classes; set '
-                                'model.head.num_classes, data_preprocessor.num_classes and, as a type of dataset '
-                                'without classes of its own, CustomDataset in the config')
+                found = f' ({some_of(names)})' if names else ''
+                own = "; the dataset's type, which brings its classes, is to be CustomDataset" if classes else ''
+                raise UserError(f'{folder} has {len(names)} folders of classes{found}, but {what} has {number} '
+                                'classes; set model.head.num_classes and data_preprocessor.num_classes in the '
+                                f'config{own}')
         if known is not None and names != known[1]:
             different = sorted({*names} ^ {*known[1]})
             raise UserError(f'{folder} has other folders of classes than {known[0]}, as {", ".join(different[:3])}: '
                             'the folders are numbered by their names, so the labels would not be the same')
-        empty = [name for name in names if not any(os.scandir(os.path.join(folder, name)))]
-        if empty:
-            raise UserError(f'{len(empty)} of the {len(names)} folders of classes in {folder} are empty, as {empty[0]}')
         known = (folder, names)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first five names."""
+    return ', '.join([*names[:5], *['...'] * (len(names) > 5)])
 
 
 def _check_list(ann_file: str, folder: str, num_classes: Optional[int]) -> None:

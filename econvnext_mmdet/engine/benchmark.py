@@ -53,6 +53,8 @@ def time_training(cfg: Config, shape: Tuple[int, int], batch_size: Optional[int]
     """
     if amp and not torch.cuda.is_available():
         raise UserError('--amp needs a GPU, and PyTorch sees none here')
+    if 'model' not in cfg:
+        raise UserError('the config has no model')
     batch_size = batch_size or cfg.train_dataloader.batch_size
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     if is_classification(cfg) and batch_size < 2:

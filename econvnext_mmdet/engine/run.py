@@ -20,7 +20,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch.utils.data import Dataset
 
 from ..checkpoint import check_fits, read_checkpoint
-from ..datasets.checks import check_datasets
+from ..datasets.checks import check_datasets, some_of
 from ..errors import UserError
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
@@ -102,7 +102,7 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
         _start_from(cfg, pretrained)
     _check_held(cfg)
     with errors_of_the_user():
-        _check(cfg, ['train', 'val'] if cfg.get('val_cfg') else ['train'])
+        _check(cfg, ['train', 'val'] if cfg.get('val_cfg') is not None else ['train'])  # MMPretrain's is empty
         runner = _build_runner(cfg)
         runner.train()
 
@@ -133,7 +133,7 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
         if Path(out).suffix not in ('.pkl', '.pickle', '.json'):
             raise UserError(f'--out writes .pkl (as MMDetection and MMPretrain) or .json (COCO results); got {out}')
         check_writable(out)
-    state = read_checkpoint(checkpoint).state
+    state, meta = read_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     if show or show_dir:
         _visualize(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
@@ -147,10 +147,21 @@ def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = F
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         check_fits(model, state, checkpoint)
+        if is_classification(cfg):
+            _check_classes(runner.test_dataloader.dataset, meta, checkpoint)
         if out is not None:
             metrics = runner.test_evaluator.metrics
             metrics.append(_dump(out, runner.test_dataloader.dataset, metrics))
         return runner.test()
+
+
+def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
+    """Check that a dataset of folders numbers the classes as the one that a classifier was trained on."""
+    trained = (meta.get('dataset_meta') or {}).get('classes')
+    tested = getattr(dataset, 'metainfo', {}).get('classes')
+    if trained and tested and list(trained) != list(tested):
+        raise UserError(f'{checkpoint} was trained on the classes {some_of(trained)}, and the test set has '
+                        f'{some_of(tested)}; folders are numbered by their names, so the labels would not be the same')
 
 
 def is_classification(cfg: Config) -> bool:
@@ -279,6 +290,14 @@ def errors_of_the_user() -> Iterator[None]:
         if found:
             raise UserError(f'{image.strip()} is not a readable image: its content is damaged or of an unknown '
                             'format. Replace it, or take it out of the data set.') from error
+        if '`epoch_length` must be a positive' in text:
+            raise UserError('the training set has fewer images than a batch, and an incomplete one is dropped; set '
+                            'train_dataloader.batch_size') from error
+        if 'Expected more than 1 value per channel when training' in text:
+            raise UserError('a batch has one image, from which BatchNorm learns nothing; set '
+                            'train_dataloader.drop_last=True or another batch_size') from error
+        if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in text:
+            raise UserError(f'the config has a setting that its type does not have: {text}') from error
         if isinstance(error, KeyError) and 'is not in the' in text:
             raise UserError(f'the config names what no registry has: {error.args[0]}') from error
         raise

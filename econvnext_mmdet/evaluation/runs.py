@@ -3,7 +3,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
@@ -49,8 +49,8 @@ def read_run(folder: str) -> Run:
         # What a later test wrote at the top of the work directory is not what was trained.
         configs = [Config.fromfile(str(part.with_name('config.py'))) for part in parts]
         begun = max((i for i, cfg in enumerate(configs) if not cfg.get('resume')), default=0)
-        cfg, parts = configs[begun], parts[begun:]
-        epochs = cfg.train_cfg.max_epochs
+        cfg, parts, epochs = configs[begun], parts[begun:], configs[-1].train_cfg.max_epochs
+        cfg.train_cfg.max_epochs = epochs  # resuming may change it
         backbone = cfg.model.get('backbone') or {}
     except Exception as error:  # a config may be anything
         raise UserError(f'{folder} has no readable config of a training by epochs: {error}') from error
@@ -94,20 +94,26 @@ def _minutes(scalars: Path) -> float:
     return (max(times) - min(times)).total_seconds() / 60 if times else 0.
 
 
-def compare_runs(folders: Sequence[str]) -> List[Dict[str, Any]]:
+def compare_runs(folders: Sequence[str]) -> Tuple[List[Dict[str, Any]], List[str]]:
     """Read work directories, and put together what differs in its seed alone.
 
     Returns:
-        list[dict]: A row for each config and start, in the order of the folders: ``config``, ``start``, ``epochs``,
-        ``seeds``; ``AP`` and ``AP50``, each a dict with the ``values`` by seed, their ``mean`` and their standard
-        deviation ``std`` (of a sample; None of one run); ``minutes``, the mean.
+        tuple[list[dict], list[str]]: The table, and why folders that are no finished training are left out. A row
+        for each config and start, in the order of the folders: ``config``, ``start``, ``epochs``, ``seeds``;
+        ``AP`` and ``AP50``, each a dict with the ``values`` by seed, their ``mean`` and their standard deviation
+        ``std`` (of a sample; None of one run); ``minutes``, the mean.
 
     Raises:
-        UserError: A folder is no finished training, two are one training, or two of one config's name and start
-            differ in more than the seed.
+        UserError: Two folders are one training, or two of one config's name and start differ in more than the seed.
     """
     groups: Dict[tuple, List[Run]] = {}
-    for run in map(read_run, folders):
+    left_out = []
+    for folder in folders:
+        try:
+            run = read_run(folder)
+        except UserError as error:
+            left_out.append(str(error))
+            continue
         group = groups.setdefault((run.name, run.start), [])
         for other in group:
             if other.settings != run.settings:
@@ -124,7 +130,7 @@ def compare_runs(folders: Sequence[str]) -> List[Dict[str, Any]]:
             values = [run.metrics[metric] for run in runs]
             row[metric] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
         rows.append({**row, 'minutes': mean(run.minutes for run in runs)})
-    return rows
+    return rows, left_out
 
 
 def runs_table(rows: List[Dict[str, Any]]) -> str:

@@ -32,7 +32,8 @@ def work_dir(tmp_path):
 def test_seeds_are_put_together_and_starts_are_not(work_dir):
     folders = [work_dir('a', 0.30, seed=0), work_dir('c', 0.5, seed=0, start='weights/net.pth'),
                work_dir('b', 0.36, seed=1), work_dir('d', 0.4, seed=4, config='other')]
-    scratch, pretrained, other = compare_runs(folders)
+    (scratch, pretrained, other), left_out = compare_runs(folders)
+    assert not left_out
     assert [scratch[key] for key in ('config', 'start', 'seeds', 'epochs')] == ['retinanet_1x', '', [0, 1], 12]
     assert scratch['AP'] == dict(values=[0.30, 0.36], mean=pytest.approx(0.33), std=statistics.stdev([0.30, 0.36]))
     assert scratch['AP50']['mean'] == pytest.approx(0.66) and scratch['minutes'] == 1.5
@@ -61,13 +62,15 @@ def test_a_resumed_training_is_one(work_dir):
     folder = work_dir('a', 0.3, part=3, extra='resume = True\nload_from = "a/epoch_6.pth"\n')
     run = read_run(folder)
     assert (run.start, run.metrics['AP'], run.minutes) == ('net.pth', 0.3, 3)
+    longer = work_dir('a', 0.4, part=4, epoch=18, extra='resume = True\ntrain_cfg = dict(max_epochs=18)\n')
+    assert (read_run(longer).epochs, read_run(longer).metrics['AP']) == (18, 0.4)
 
 
 def test_what_is_no_finished_training_is_refused(work_dir, tmp_path):
     with pytest.raises(UserError, match='x is no work directory of a training'):
         read_run(str(tmp_path / 'x'))
-    with pytest.raises(UserError, match='a holds no evaluation of boxes after epoch 12, its last'):
-        compare_runs([work_dir('a', 0.3, epoch=11)])
+    (row, ), (left_out, ) = compare_runs([work_dir('a', 0.3, epoch=11), work_dir('f', 0.2)])
+    assert 'a holds no evaluation of boxes after epoch 12, its last' in left_out and row['AP']['values'] == [0.2]
     with pytest.raises(UserError, match=r'b and .*c are of one config, start and seed \(0\)'):
         compare_runs([work_dir('b', 0.3), work_dir('c', 0.3)])
     with pytest.raises(UserError, match='b and .*d are of one config, retinanet_1x, and differ in more than the seed'):
