@@ -12,8 +12,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate to the batch of all GPUs together')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from a checkpoint, with the other options as before; without a value from the last one in '
-                        'the work directory')
+                        help='go on from a checkpoint, with the other options as before; without a value from the last '
+                        'one in the work directory')
     parser.add_argument('--pretrained', metavar='CHECKPOINT',
                         help='start the backbone from a classifier\'s, a detector\'s or a backbone\'s checkpoint; '
                         'one that does not fit is an error')
