@@ -1,5 +1,6 @@
 """Reading Paddle's ``.pdparams``, pickles of NumPy arrays, without running anything that such a file may hold."""
 import pickle
+import zipfile
 from collections import OrderedDict
 from typing import Any, Dict
 
@@ -96,6 +97,9 @@ def read_pdparams(path: str) -> Dict[str, np.ndarray]:
     Raises:
         UserError: The file is missing, truncated or no such pickle, or it asks for code: nothing of it is run.
     """
+    if zipfile.is_zipfile(path):
+        raise UserError(f'{path} is an archive, as PyTorch\'s checkpoints are, and no .pdparams file; a checkpoint of '
+                        'PyTorch needs no conversion')
     try:
         with open(path, 'rb') as file:
             content = _ArrayUnpickler(file, encoding='latin1').load()

@@ -220,5 +220,8 @@ def test_unreadable_files(tmp_path):
     for content, says in (([1], 'holds a list'), (dict(a=1), 'holds no arrays'), ({}, 'holds no arrays')):
         with pytest.raises(UserError, match=says):
             read_pdparams(write(path, content))
+    torch.save(dict(weight=torch.zeros(1)), path)
+    with pytest.raises(UserError, match="an archive, as PyTorch's checkpoints are, .* needs no conversion"):
+        read_pdparams(str(path))
     with pytest.raises(UserError, match='ends in .pth or .safetensors'):
         convert_file(source('mini'), str(tmp_path / 'net.txt'), **factors('mini'))
