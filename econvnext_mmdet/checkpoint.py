@@ -7,16 +7,17 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote, urlsplit
 
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from .errors import UserError
+from .errors import UserError, examples
 from .files import whole_file
 
 # Detection adds output norms to the backbone, so a classifier's file need not have them.
@@ -166,6 +167,12 @@ def check_hash(path: str) -> None:
                         'changed; get it again, or take the hash out of its name.')
 
 
+def pretrained_of(init_cfg: Union[dict, Sequence[dict], None]) -> List[dict]:
+    """Those of a module's ``init_cfg`` that load a checkpoint."""
+    init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []
+    return [cfg for cfg in init_cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+
+
 def load_backbone(backbone: nn.Module, path: str, prefix: Optional[str] = None,
                   allow_partial: bool = False) -> Tuple[str, ...]:
     """Load every parameter and statistic of ``backbone`` from a checkpoint file.
@@ -255,7 +262,7 @@ class Differences(NamedTuple):
 
     def refuse(self, model: str, path: str, exact: bool) -> None:
         """Raise a UserError with numbers and examples; that the file has more is one only where ``exact``."""
-        problems = [f'{len(names)} {what} ({_examples(names)})' for what, names in
+        problems = [f'{len(names)} {what} ({examples(names)})' for what, names in
                     (('missing', self.missing), ('of another shape', [' '.join(i) for i in self.reshaped.items()]),
                      ('that it does not have', self.extra if exact else [])) if names]
         if problems:
@@ -366,10 +373,6 @@ def named_tensors(model: nn.Module) -> Dict[str, Tensor]:
 def _part(key: str) -> str:
     """The part of a backbone that a parameter belongs to: 'stem', 'stages.0', 'norm1', ..."""
     return '.'.join(key.split('.')[:2 if key.startswith('stages.') else 1])
-
-
-def _examples(names: List[str], most: int = 3) -> str:
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .datasets.checks import is_classification
 from .engine.run import errors_of_the_user
 
 
@@ -40,6 +41,11 @@ def count(model: nn.Module, *inputs, **kwargs) -> Complexity:
         model(*inputs, **kwargs)
     # torch counts a multiply-add as two operations.
     return Complexity(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+
+
+def default_shape(cfg: Config) -> Tuple[int, int]:
+    """Height and width in pixels of the image by which papers count a config's model: COCO's or ImageNet's."""
+    return (224, 224) if is_classification(cfg) else (800, 1280)
 
 
 def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Complexity]:

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .checkpoint import check_fits, read_checkpoint
+from .datasets.checks import is_classification
 from .datasets.coco_format import check_annotations
-from .engine.run import errors_of_the_user, is_classification
+from .engine.run import errors_of_the_user
 from .errors import UserError
 from .evaluation.coco_eval import coco_entries
 from .files import load_json, whole_file, write_json

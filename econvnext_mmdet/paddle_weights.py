@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, Differences, named_tensors, write_checkpoint
-from .errors import UserError
+from .errors import UserError, examples
 from .models import EConvNeXt
 from .paddle_names import to_torch_name
 from .paddle_pickle import read_pdparams
@@ -54,7 +54,7 @@ def convert(source: str, arch: Optional[str] = None, widen_factor: float = 1., d
             state[ours] = torch.from_numpy(np.ascontiguousarray(array.T if ours == LINEAR else array))
     if unknown:
         raise UserError(f'{source} has {len(unknown)} parameters that are none of E-ConvNeXt\'s: '
-                        f'{", ".join(unknown[:5])}{", ..." if len(unknown) > 5 else ""}')
+                        f'{examples(unknown, most=5)}')
     archs = [arch] if arch else list(EConvNeXt.arch_settings)
     models = {name: _model(name, widen_factor, deepen_factor, state) for name in archs}
     differences = {name: Differences.between(named_tensors(model), state) for name, model in models.items()}

@@ -1,4 +1,6 @@
 import pickle
+import re
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +39,13 @@ def shapes(tmp_path_factory):
     path = tmp_path_factory.mktemp('data') / 'shapes'
     make_shapes(str(path), num_train=12, num_val=6, size=(64, 64), seed=1)
     return path
+
+
+def readme_block(mark):
+    """The README's one Python block with some text, as it prints it."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S)
+    block, = (textwrap.dedent(block) for block in blocks if mark in block)
+    return block
 
 
 @pytest.fixture

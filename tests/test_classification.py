@@ -21,8 +21,8 @@ from econvnext_mmdet.datasets.shapes import COMBINATIONS, make_classification
 from econvnext_mmdet.engine import run
 from econvnext_mmdet.errors import UserError
 
-from .conftest import ROOT, options
-from .test_tools import as_options, tool
+from .conftest import ROOT, options, readme_block
+from .test_tools import as_options, tool, train_with_tool
 
 DEMO = str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_shapes.py')
 DETECTOR = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
@@ -53,11 +53,8 @@ def small(folders, work_dir, **others):
 
 @pytest.fixture(scope='module')
 def trained(folders, tmp_path_factory):
-    """A work directory that tools/train.py filled, and what it printed."""
     work_dir = tmp_path_factory.mktemp('work')
-    status, out, err = tool('tools/train.py', DEMO, '--work-dir', work_dir, *as_options(small(folders, work_dir)))
-    assert status == 0, err
-    return work_dir, out + err
+    return train_with_tool(DEMO, work_dir, small(folders, work_dir))
 
 
 @pytest.fixture(scope='module')
@@ -244,8 +241,7 @@ def test_settings_that_cannot_train(folders, tmp_path, changes, says):
 
 def test_the_readmes_config_for_own_images_is_complete(folders, tmp_path):
     """With 16 classes in the place of three."""
-    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S)
-    text, = (block for block in blocks if 'data/own/' in block)
+    text = readme_block('data/own/')
     text = text.replace("_base_ = '", f"_base_ = '{ROOT}/configs/").replace('data/own/', f'{folders}/')
     (tmp_path / 'own.py').write_text(text.replace('num_classes=3', 'num_classes=16'))
     check_datasets(Config.fromfile(tmp_path / 'own.py'), ['train', 'val', 'test'])

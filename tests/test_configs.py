@@ -1,6 +1,3 @@
-import re
-import textwrap
-
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -16,7 +13,7 @@ from mmpretrain.structures import DataSample
 from econvnext_mmdet import EConvNeXt
 from econvnext_mmdet.datasets.checks import check_datasets
 
-from .conftest import ROOT
+from .conftest import ROOT, readme_block
 
 # Those of classifiers are named by their network alone.
 CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py')
@@ -156,17 +153,8 @@ def test_a_process_group_trains_it(tmp_path):
         torch.distributed.destroy_process_group()
 
 
-def readme_configs():
-    """The README's config blocks, as it prints them."""
-    text = (ROOT / 'README.md').read_text()
-    blocks = [textwrap.dedent(block) for block in re.findall(r'```python\n(.*?)```', text, re.S)]
-    swap, = (block for block in blocks if 'faster-rcnn' in block)
-    mine, = (block for block in blocks if 'data/mine/' in block)
-    return swap, mine
-
-
 def test_the_readmes_swap_trains(tmp_path):
-    (tmp_path / 'swap.py').write_text(readme_configs()[0])
+    (tmp_path / 'swap.py').write_text(readme_block('faster-rcnn'))
     cfg = Config.fromfile(tmp_path / 'swap.py')
     model, loss, _ = small_loss(cfg)
     assert torch.isfinite(loss) and isinstance(model.backbone, EConvNeXt)
@@ -176,7 +164,8 @@ def test_the_readmes_swap_trains(tmp_path):
 
 def test_the_readmes_config_for_own_data_is_complete(shapes, tmp_path):
     """With the synthetic shapes in the place of cats and dogs, the checks before training find nothing."""
-    text = readme_configs()[1].replace("_base_ = '", f"_base_ = '{ROOT}/configs/").replace('data/mine/', f'{shapes}/')
+    text = readme_block('data/mine/').replace("_base_ = '", f"_base_ = '{ROOT}/configs/")
+    text = text.replace('data/mine/', f'{shapes}/')
     text = text.replace("('cat', 'dog')", "('circle', 'square', 'triangle', 'star')")
     (tmp_path / 'mine.py').write_text(text.replace('num_classes=2', 'num_classes=4'))
     check_datasets(Config.fromfile(tmp_path / 'mine.py'), ['train', 'val', 'test'])

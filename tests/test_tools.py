@@ -46,13 +46,17 @@ def as_options(changes):
                                for key, value in changes.items())]
 
 
-@pytest.fixture(scope='module')
-def trained(shapes, tmp_path_factory):
+def train_with_tool(config, work_dir, changes):
     """A work directory that tools/train.py filled, and what it printed."""
-    work_dir = tmp_path_factory.mktemp('work')
-    status, out, err = tool('tools/train.py', DEMO, '--work-dir', work_dir, *as_options(options(shapes, work_dir)))
+    status, out, err = tool('tools/train.py', config, '--work-dir', work_dir, *as_options(changes))
     assert status == 0, err
     return work_dir, out + err
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('work')
+    return train_with_tool(DEMO, work_dir, options(shapes, work_dir))
 
 
 @pytest.fixture

@@ -34,12 +34,13 @@ def main() -> None:
     args = parse_args()
     from mmengine.logging import MMLogger
 
+    from econvnext_mmdet.complexity import default_shape
     from econvnext_mmdet.engine.benchmark import time_training
-    from econvnext_mmdet.engine.run import is_classification, load_config
+    from econvnext_mmdet.engine.run import load_config
     MMLogger.get_instance('benchmark', log_level='ERROR')  # a line for each parameter's settings is too much here
     for path in args.configs:
         cfg = load_config(path)
-        shape = tuple(args.shape or ((224, 224) if is_classification(cfg) else (800, 1280)))
+        shape = tuple(args.shape or default_shape(cfg))
         speed = time_training(cfg, shape, args.batch_size, args.steps, args.amp)
         print(f'{path}: {speed.images:.3g} images/s, {speed.batch_size} a step, {shape[0]} x {shape[1]}, {speed.device}'
               + ('' if speed.memory is None else f', {speed.memory:.1f} GiB'), end='')

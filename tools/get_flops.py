@@ -20,11 +20,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from econvnext_mmdet.complexity import count_model
-    from econvnext_mmdet.engine.run import is_classification, load_config
+    from econvnext_mmdet.complexity import count_model, default_shape
+    from econvnext_mmdet.datasets.checks import is_classification
+    from econvnext_mmdet.engine.run import load_config
     cfg = load_config(args.config)
-    kind, shape = ('classifier', (224, 224)) if is_classification(cfg) else ('detector', (800, 1280))
-    shape = tuple(args.shape or shape)
+    kind = 'classifier' if is_classification(cfg) else 'detector'
+    shape = tuple(args.shape or default_shape(cfg))
     print(f'{args.config} at {shape[0]} x {shape[1]}')
     for name, complexity in zip((kind, 'backbone'), count_model(cfg, shape)):
         print(f'{name:>{len(kind)}}: {complexity.params:,} parameters, {complexity.macs / 1e9:.3f} GMACs')

@@ -14,7 +14,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..errors import UserError
+from ..errors import UserError, examples
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..files import no_garbage_collection
 from .coco_format import check_annotations, find_bad_masks
@@ -46,8 +46,13 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             check_num_classes(cfg.get('model'), classes_of(dataset))
             files.append(_path(dataset, dataset['ann_file']))
         check_evaluators(evaluators, split, files)
-    if cfg.get('default_scope') == 'mmpretrain':
+    if is_classification(cfg):
         check_classification(cfg, splits)
+
+
+def is_classification(cfg: Config) -> bool:
+    """Whether a config is one of mmpretrain's."""
+    return cfg.get('default_scope') == 'mmpretrain'
 
 
 def evaluators_of(cfg: Config, split: str) -> List[dict]:
@@ -95,9 +100,9 @@ def is_local_coco(dataset: dict) -> bool:
         and (dataset.get('backend_args') or {}).get('backend', 'local') == 'local'
 
 
-def _kind(dataset: dict) -> Optional[type]:
+def _kind(dataset: dict, scope: str = 'mmdet') -> Optional[type]:
     """The class of a dataset's config, None where no such type is registered."""
-    with DATASETS.switch_scope_and_registry('mmdet') as registry:
+    with DATASETS.switch_scope_and_registry(scope) as registry:
         return registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
 
 
@@ -141,9 +146,7 @@ def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False,
     if left_out:
         print_log(f'{len(left_out)} of the annotation file\'s categories are not among the config\'s classes and are '
                   'left out', logger='current')
-    for what, paths in find_absent(coco['images'], folder).items():
-        if paths:
-            raise UserError(f'{len(paths)} of the {len(coco["images"])} images of {ann_file} {what}, as {min(paths)}')
+    _check_images(coco['images'], folder, ann_file)
 
 
 def paths_of(dataset: dict) -> Tuple[str, str]:
@@ -224,6 +227,13 @@ def find_absent(images: List[dict], folder: str) -> Dict[str, List[str]]:
     return absent
 
 
+def _check_images(images: List[dict], folder: str, ann_file: str) -> None:
+    """Check that the images which an annotation file names are there."""
+    for what, paths in find_absent(images, folder).items():
+        if paths:
+            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, as {min(paths)}')
+
+
 def check_num_classes(part, classes: List[str]) -> None:
     """Check the number of classes of every ``bbox_head`` and ``mask_head`` in a model's config.
 
@@ -256,7 +266,6 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
             another split, or training would have one image a step.
     """
     from mmpretrain.datasets import CustomDataset
-    from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
     if 'train' in splits and cfg.train_dataloader.get('batch_size', 2) < 2:
         raise UserError('train_dataloader.batch_size is 1, and the BatchNorm of a classifier needs two images')
     model = cfg.model.get('module', cfg.model)  # test-time augmentation wraps it
@@ -271,7 +280,7 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
                                 f'set {split}_evaluator.topk=(1, ) in the config')
     known: Optional[Tuple[str, List[str]]] = None
     for config in [dataset for split in splits for dataset in datasets_of(cfg, split)]:
-        kind = MMPRETRAIN_DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
+        kind = _kind(config, 'mmpretrain')
         if getattr(kind, 'load_data_list', None) is not CustomDataset.load_data_list:  # reads in its own way
             continue
         dataset = kind(**{**{key: value for key, value in config.items() if key not in ('type', '_scope_')},
@@ -287,17 +296,7 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
             numbers = [number for number in (*expected.values(), classes and len(classes)) if number]
             _check_list(dataset.ann_file, folder, min(numbers, default=None))
             continue
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-        empty = [name for name in names if not any(os.scandir(os.path.join(folder, name)))]
-        if empty:
-            raise UserError(f'{len(empty)} of the {len(names)} folders of classes in {folder} are empty, as {empty[0]}')
-        for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
-            if number is not None and number != len(names):
-                found = f' ({some_of(names)})' if names else ''
-                own = "; the dataset's type, which brings its classes, is to be CustomDataset" if classes else ''
-                raise UserError(f'{folder} has {len(names)} folders of classes{found}, but {what} has {number} '
-                                'classes; set model.head.num_classes and data_preprocessor.num_classes in the '
-                                f'config{own}')
+        names = _check_folders(folder, classes, expected)
         if known is not None and names != known[1]:
             different = sorted({*names} ^ {*known[1]})
             raise UserError(f'{folder} has other folders of classes than {known[0]}, as {", ".join(different[:3])}: '
@@ -305,9 +304,19 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
         known = (folder, names)
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The first five names."""
-    return ', '.join([*names[:5], *['...'] * (len(names) > 5)])
+def _check_folders(folder: str, classes: Optional[Sequence[str]], expected: Dict[str, Optional[int]]) -> List[str]:
+    """Check a folder with a folder for each class, whose names are returned, against the numbers of classes."""
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    empty = [name for name in names if not any(os.scandir(os.path.join(folder, name)))]
+    if empty:
+        raise UserError(f'{len(empty)} of the {len(names)} folders of classes in {folder} are empty, as {empty[0]}')
+    for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
+        if number is not None and number != len(names):
+            found = f' ({examples(names, most=5)})' if names else ''
+            own = "; the dataset's type, which brings its classes, is to be CustomDataset" if classes else ''
+            raise UserError(f'{folder} has {len(names)} folders of classes{found}, but {what} has {number} classes; '
+                            f'set model.head.num_classes and data_preprocessor.num_classes in the config{own}')
+    return names
 
 
 def _check_list(ann_file: str, folder: str, num_classes: Optional[int]) -> None:
@@ -324,9 +333,7 @@ def _check_list(ann_file: str, folder: str, num_classes: Optional[int]) -> None:
                                 + (f', from 0 to {num_classes - 1}' if num_classes else '')
                                 + f'; found {line.strip()!r}')
             images.append(dict(file_name=name))
-    for what, paths in find_absent(images, folder).items():
-        if paths:
-            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, as {min(paths)}')
+    _check_images(images, folder, ann_file)
 
 
 def check_evaluators(evaluators: Sequence[dict], split: str, files: List[str]) -> None:

@@ -9,8 +9,9 @@ from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
+from ..datasets.checks import is_classification
 from ..errors import UserError
-from .run import errors_of_the_user, is_classification
+from .run import errors_of_the_user, set_precision
 
 
 class Speed(NamedTuple):
@@ -51,41 +52,35 @@ def time_training(cfg: Config, shape: Tuple[int, int], batch_size: Optional[int]
         UserError: Mixed precision without a GPU, a batch of one image for a classifier, whose BatchNorm needs two,
             or an error in the config.
     """
-    if amp and not torch.cuda.is_available():
-        raise UserError('--amp needs a GPU, and PyTorch sees none here')
     if 'model' not in cfg:
         raise UserError('the config has no model')
+    set_precision(cfg, amp)
     batch_size = batch_size or cfg.train_dataloader.batch_size
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     if is_classification(cfg) and batch_size < 2:
         raise UserError('a classifier trains on two images a step at least: its BatchNorm has one value an image')
     device = get_device()
-    if device.startswith('cuda'):
+    on_gpu = device.startswith('cuda')
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     with errors_of_the_user():
         if cfg.get('data_preprocessor'):
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
         model = MODELS.build(cfg.model).to(device).train()
-        optim_wrapper = build_optim_wrapper(model, {**cfg.optim_wrapper, **(
-            dict(type='AmpOptimWrapper', loss_scale='dynamic') if amp else {})})
+        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     data = _random_batch(cfg, model, batch_size, shape)
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
     for step in range(steps + 2):
         if step == 2:
-            _wait(device)
+            wait()
             start = time.perf_counter()
         model.train_step(data, optim_wrapper)
-    _wait(device)
+    wait()
     seconds = time.perf_counter() - start
-    on_gpu = device.startswith('cuda')
     return Speed(
         steps * batch_size / seconds, batch_size, shape,
         torch.cuda.get_device_name() if on_gpu else f'CPU, {torch.get_num_threads()} threads',
         torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None)
-
-
-def _wait(device: str) -> None:
-    if device.startswith('cuda'):
-        torch.cuda.synchronize()
 
 
 def _random_batch(cfg: Config, model: torch.nn.Module, batch_size: int, shape: Tuple[int, int]) -> dict:

@@ -28,9 +28,6 @@ class RGBVisualizationHook(VisualizationHook):
         images = data_batch['inputs']
         if isinstance(images, (list, tuple)) and not (isinstance(images[0], Tensor) and images[0].dim() == 3):
             images = images[-1]  # test-time augmentation: the batch in each of its views, as it is last
-        named = []
-        for sample in data_samples:
-            path = Path(sample.get('img_path', ''))
-            named.append(sample.new() if not path.name else
-                         sample.new(metainfo=dict(img_path=f'{path.parent.name}_{path.name}')))
+        named = [sample.new(metainfo=dict(img_path='_'.join(Path(sample.img_path).parts[-2:])))
+                 if 'img_path' in sample else sample for sample in data_samples]
         super()._draw_samples(batch_idx, dict(inputs=[image.flip(0) for image in images]), named, step)

@@ -15,13 +15,13 @@ from mmdet.evaluation import DumpDetResults
 from mmdet.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, PretrainedInit, is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.utils.data import Dataset
 
-from ..checkpoint import check_fits, read_checkpoint
-from ..datasets.checks import check_datasets, some_of
-from ..errors import UserError
+from ..checkpoint import check_fits, pretrained_of, read_checkpoint
+from ..datasets.checks import check_datasets, evaluators_of, is_classification
+from ..errors import UserError, examples
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
 from ..files import check_writable
@@ -82,12 +82,7 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
         UserError: Something that the user can mend; training has not begun, but for an image that proves
             unreadable when it is its turn.
     """
-    if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if 'Amp' in getattr(wrapper, '__name__', wrapper) and not torch.cuda.is_available():
-        raise UserError('--amp needs a GPU, and PyTorch sees none here; train without it')
+    set_precision(cfg, amp)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config, the batch of all '
@@ -105,6 +100,20 @@ def train(cfg: Config, amp: bool = False, auto_scale_lr: bool = False, resume: O
         _check(cfg, ['train', 'val'] if cfg.get('val_cfg') is not None else ['train'])  # MMPretrain's is empty
         runner = _build_runner(cfg)
         runner.train()
+
+
+def set_precision(cfg: Config, amp: bool) -> None:
+    """Turn on mixed precision where it is asked for.
+
+    Raises:
+        UserError: That, or the config, asks for it, and there is no GPU.
+    """
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if 'Amp' in getattr(wrapper, '__name__', wrapper) and not torch.cuda.is_available():
+        raise UserError('--amp needs a GPU, and PyTorch sees none here; train without it')
 
 
 def test(cfg: Config, checkpoint: str, out: Optional[str] = None, show: bool = False, show_dir: Optional[str] = None,
@@ -160,13 +169,9 @@ def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
     trained = (meta.get('dataset_meta') or {}).get('classes')
     tested = getattr(dataset, 'metainfo', {}).get('classes')
     if trained and tested and list(trained) != list(tested):
-        raise UserError(f'{checkpoint} was trained on the classes {some_of(trained)}, and the test set has '
-                        f'{some_of(tested)}; folders are numbered by their names, so the labels would not be the same')
-
-
-def is_classification(cfg: Config) -> bool:
-    """Whether a config is one of mmpretrain's."""
-    return cfg.get('default_scope') == 'mmpretrain'
+        raise UserError(f'{checkpoint} was trained on the classes {examples(trained, most=5)}, and the test set has '
+                        f'{examples(tested, most=5)}; folders are numbered by their names, so the labels would not be '
+                        'the same')
 
 
 def _visualize(cfg: Config, show: bool, show_dir: Optional[str], wait_time: float) -> None:
@@ -206,10 +211,6 @@ def _start_from(cfg: Config, pretrained: str) -> None:
     backbone.init_cfg = dict(type='Pretrained', checkpoint=pretrained)
 
 
-def _as_list(value) -> list:
-    return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
-
-
 def _is_ours(backbone: dict) -> bool:
     kind = backbone.get('type')
     return kind is EConvNeXt or isinstance(kind, str) and kind.rpartition('.')[2] == 'EConvNeXt'
@@ -221,8 +222,7 @@ def _check_held(cfg: Config) -> None:
     held = [name for name, default in (('frozen_stages', -1), ('norm_eval', False))
             if backbone.get(name, default) != default]
     starts = cfg.get('load_from') or cfg.get('resume') and find_latest_checkpoint(cfg.work_dir) or any(
-        init_cfg['type'] in ('Pretrained', PretrainedInit) for part in (backbone, cfg.model)
-        for init_cfg in _as_list(part.get('init_cfg')))
+        pretrained_of(part.get('init_cfg')) for part in (backbone, cfg.model))
     if _is_ours(backbone) and held and not starts:
         raise UserError(f'{" and ".join(held)} of the backbone would hold weights or statistics that nothing has '
                         'trained; give a checkpoint with --pretrained, in the backbone\'s init_cfg or in load_from')
@@ -249,8 +249,7 @@ def _build_runner(cfg: Config) -> Runner:
 
 def _augment(cfg: Config) -> None:
     """Turn on test-time augmentation: as the config has it, else both flips, detections merged by NMS."""
-    evaluators = _as_list(cfg.test_evaluator)
-    if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators):
+    if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators_of(cfg, 'test')):
         raise UserError("--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
                         'test_evaluator.metric=bbox to test the boxes alone')
     if 'tta_model' not in cfg:

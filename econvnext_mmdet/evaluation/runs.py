@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
+from ..checkpoint import pretrained_of
 from ..errors import UserError
 
 
@@ -16,7 +17,7 @@ class Run(NamedTuple):
     Attributes:
         folder (str): Its work directory.
         name (str): The name of its config.
-        settings (str): All of its config but the seed and the work directory, to tell whether two are the same.
+        settings (dict): All of its config but the seed and the work directory, to tell whether two are the same.
         start (str): The checkpoint that its backbone or the whole model started from, '' for none.
         seed (int, optional): None where none was set.
         epochs (int): How many epochs.
@@ -26,7 +27,7 @@ class Run(NamedTuple):
     """
     folder: str
     name: str
-    settings: str
+    settings: Dict[str, Any]
     start: str
     seed: Optional[int]
     epochs: int
@@ -40,7 +41,8 @@ def read_run(folder: str) -> Run:
     Raises:
         UserError: There is none in it, or none that came to the evaluation after its last epoch.
     """
-    parts = [path for path in sorted(Path(folder).glob('*/vis_data/scalars.json')) if _is_training(path)]
+    scalars = {path: _read_lines(path) for path in sorted(Path(folder).glob('*/vis_data/scalars.json'))}
+    parts = [path for path, lines in scalars.items() if any('loss' in line for line in lines)]
     names = list(Path(folder).glob('*.py'))
     if not parts or len(names) != 1:
         raise UserError(f'{folder} is no work directory of a training: expected one config in it, and a folder with '
@@ -54,17 +56,15 @@ def read_run(folder: str) -> Run:
         backbone = cfg.model.get('backbone') or {}
     except Exception as error:  # a config may be anything
         raise UserError(f'{folder} has no readable config of a training by epochs: {error}') from error
-    metrics = [line for line in _read_lines(parts[-1]) if 'coco/bbox_mAP' in line]
+    metrics = [line for line in scalars[parts[-1]] if 'coco/bbox_mAP' in line]
     if not metrics or metrics[-1]['step'] != epochs:
         raise UserError(f'{folder} holds no evaluation of boxes after epoch {epochs}, its last: the training goes on '
                         'or was cut short, which tools/train.py --resume mends, or it is no detector\'s')
-    init_cfgs = backbone.get('init_cfg') or []
-    starts = [init_cfg['checkpoint'] for init_cfg in (init_cfgs if isinstance(init_cfgs, list) else [init_cfgs])
-              if 'checkpoint' in init_cfg]
+    starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
     seed = (cfg.get('randomness') or {}).pop('seed', None)
     cfg.pop('work_dir', None)
     return Run(
-        folder=folder, name=names[0].stem, settings=cfg.pretty_text, start=cfg.get('load_from') or ''.join(starts),
+        folder=folder, name=names[0].stem, settings=cfg.to_dict(), start=cfg.get('load_from') or ''.join(starts),
         seed=seed, epochs=epochs, metrics=dict(AP=metrics[-1]['coco/bbox_mAP'], AP50=metrics[-1]['coco/bbox_mAP_50']),
         minutes=sum(map(_minutes, parts)))
 
@@ -77,10 +77,6 @@ def _read_lines(scalars: Path) -> List[dict]:
         except ValueError:  # the last one of a run that goes on
             pass
     return lines
-
-
-def _is_training(scalars: Path) -> bool:
-    return any('loss' in line for line in _read_lines(scalars))
 
 
 def _minutes(scalars: Path) -> float:

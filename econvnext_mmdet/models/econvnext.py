@@ -6,13 +6,12 @@ from typing import Optional, Sequence, Tuple, Union
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmengine.model.weight_init import PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import load_backbone
+from ..checkpoint import load_backbone, pretrained_of
 from ..errors import UserError
 
 # mmcv registers these names too; with them here the backbone needs torch and mmengine alone.
@@ -319,7 +318,7 @@ class EConvNeXt(BaseModule):
             UserError: The file is missing, unreadable or leaves parameters of the backbone unmatched.
         """
         init_cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg)
-        pretrained = [cfg for cfg in init_cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        pretrained = pretrained_of(init_cfgs)
         # BaseModule would load leniently, so it gets the rest only.
         self.init_cfg, init_cfg = [cfg for cfg in init_cfgs if cfg not in pretrained], self.init_cfg
         super().init_weights()
@@ -327,7 +326,6 @@ class EConvNeXt(BaseModule):
         for cfg in pretrained:
             self._fresh_norms = load_backbone(
                 self, cfg['checkpoint'], cfg.get('prefix'), cfg.get('allow_partial', False))
-        self.train(self.training)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """The depth of a parameter for layer-wise learning-rate decay.
