@@ -1,8 +1,8 @@
 """E-ConvNeXt (arXiv 2508.20955) for MMDetection and MMPretrain.
 
 Importing the package registers the backbone ``EConvNeXt``, the metric ``OfficialCocoMetric`` and hooks in
-mmengine's root registries, where every OpenMMLab library finds them, and loaders for safetensors; parts that need
-mmpretrain are registered where it is installed.
+mmengine's root registries, where every OpenMMLab library finds them, and loaders for safetensors; the detectors
+``PPYOLOE`` and ``YOLOv10`` where mmdet is installed, and parts of classifiers where mmpretrain is.
 """
 from .requirements import check_versions
 
@@ -19,6 +19,11 @@ from .version import __version__  # noqa: E402
 
 __all__ = ['CocoTableHook', 'EConvNeXt', 'LayerDecayOptimWrapperConstructor', 'OfficialCocoMetric',
            'StrictLoadHook', 'SyncAllBuffersHook', '__version__']
+
+if find_spec('mmdet') is not None:
+    from .models.ppyoloe import PPYOLOE  # noqa: F401
+    from .models.yolov10 import YOLOv10  # noqa: F401
+    __all__ += ['PPYOLOE', 'YOLOv10']
 
 if find_spec('mmpretrain') is not None:
     try:

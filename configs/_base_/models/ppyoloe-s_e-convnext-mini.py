@@ -1,0 +1,7 @@
+# PP-YOLOE-S with E-ConvNeXt-mini.
+_base_ = 'ppyoloe_e-convnext.py'
+channels = [96, 192, 384]
+model = dict(
+    backbone=dict(arch='mini'),
+    neck=dict(in_channels=[192, 384, 768], out_channels=channels, num_blocks=1),
+    bbox_head=dict(in_channels=channels))

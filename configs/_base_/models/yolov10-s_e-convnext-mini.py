@@ -1,0 +1,6 @@
+# YOLOv10-S with E-ConvNeXt-mini.
+_base_ = 'yolov10_e-convnext.py'
+channels = [192, 384, 768]
+model = dict(
+    backbone=dict(arch='mini'), neck=dict(arch='S', in_channels=channels, num_blocks=1),
+    bbox_head=dict(in_channels=channels))

@@ -1,0 +1,8 @@
+"""YOLOv10."""
+from mmdet.models import SingleStageDetector
+from mmdet.registry import MODELS
+
+
+@MODELS.register_module()
+class YOLOv10(SingleStageDetector):
+    """YOLOv10 (arXiv 2405.14458); the arguments are those of mmdet's ``SingleStageDetector``."""
