@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -42,7 +43,7 @@ def test_a_converted_classifier_gives_the_references_logits(tmp_path, arch, suff
         [sys.executable, 'tools/convert_paddle_weights.py', source(arch), out, '--arch', arch, '--widen-factor',
          str(WIDEN[arch]), '--deepen-factor', '0.34'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f'of an E-ConvNeXt-{arch} classifier' in done.stdout and 'stages.0.blocks.0.gamma' in done.stdout
+    assert f'E-ConvNeXt-{arch} classifier, ' in done.stdout and 'stages.0.blocks.0.gamma' in done.stdout
     cfg = Config.fromfile(ROOT / 'configs' / 'imagenet' / f'e-convnext-{arch}_16xb64_in1k.py')
     arrays = np.load(REFERENCE / f'e_convnext_{arch}_reduced.npz')
     cfg.merge_from_dict({'model.backbone.widen_factor': WIDEN[arch], 'model.backbone.deepen_factor': 0.34,
@@ -95,18 +96,59 @@ def test_a_detector_starts_bit_equal_from_a_converted_file(shapes, tmp_path):
         assert torch.equal(state[key], torch.from_numpy(arrays[names[key]])), key
 
 
-def test_a_detectors_backbone_and_a_bare_backbone(tmp_path):
+def test_a_bare_backbone(tmp_path):
     arrays = read_pdparams(source('tiny'))
     backbone = {name: value for name, value in arrays.items() if not name.startswith(('norm.', 'head.'))}
     expected = convert(source('tiny'), **factors('tiny')).checkpoint.state
     expected = {key: value for key, value in expected.items() if key.startswith('backbone.')}
-    rest = {'backbone.norm.weight': np.ones(3), 'neck.fpn_routes.0.conv.weight': np.ones(2),
-            'yolo_head.proj_conv.weight': np.arange(17.)}
-    for content in (backbone, {**{f'backbone.{name}': value for name, value in backbone.items()}, **rest}):
-        found = convert(write(tmp_path / 'net.pdparams', content), **factors('tiny'))
-        assert set(found.checkpoint.state) == set(expected)
-        assert all(torch.equal(value, expected[key]) for key, value in found.checkpoint.state.items())
-    assert set(rest) < set(found.unused)
+    for prefix in ('', 'backbone.'):
+        content = {f'{prefix}{name}': value for name, value in backbone.items()}
+        found = convert(write(tmp_path / 'net.pdparams', content), **factors('tiny')).checkpoint
+        assert found.meta['model'] == 'E-ConvNeXt-tiny backbone' and set(found.state) == set(expected)
+        assert all(torch.equal(value, expected[key]) for key, value in found.state.items())
+
+
+@pytest.mark.parametrize('name, kwargs, model', [
+    ('ppyoloe_e_convnext_tiny', dict(widen_factor=0.125, deepen_factor=0.34), 'PP-YOLOE with E-ConvNeXt-tiny'),
+    ('ppyoloe_cspresnet', dict(widen_factor=0.125, deepen_factor=0.33), 'PP-YOLOE with CSPResNet-L'),
+    ('yolov10_e_convnext_tiny', dict(widen_factor=0.125, deepen_factor=0.34), 'YOLOv10 with E-ConvNeXt-tiny'),
+    ('yolov10_csp_darknet', dict(widen_factor=0.25, deepen_factor=0.33), 'YOLOv10 with CSPDarknet-L'),
+])
+def test_a_whole_detector(tmp_path, name, kwargs, model):
+    """Every array of the file has its place, but those named as unused; what its outputs are is another test."""
+    path = str(REFERENCE / f'{name}_reduced.pdparams')
+    arrays = read_pdparams(path)
+    conversion = convert(path, **kwargs)
+    state, meta = conversion.checkpoint
+    assert meta['model'] == model
+    assert len(state) - 1 == len(arrays) - len(conversion.unused)  # and the bins' numbers, which are not in the file
+    assert all(re.search(r'gamma$|^backbone\.norm\.|proj_conv', name) for name in conversion.unused)
+    if conversion.checkpoint.meta['arch']['arch'] == 'tiny':  # its backbone starts another detector
+        convert_file(path, str(tmp_path / 'net.pth'), **kwargs)
+        backbone = EConvNeXt('tiny', out_indices=(1, 2, 3), **kwargs, init_cfg=dict(
+            type='Pretrained', checkpoint=str(tmp_path / 'net.pth')))
+        backbone.init_weights()
+        assert torch.equal(backbone.norm2.running_var, torch.from_numpy(arrays['backbone.norms.1._variance']))
+
+
+@pytest.mark.parametrize('name, damage, says', [
+    ('ppyoloe_cspresnet', lambda a: a.pop('neck.fpn_routes.0.conv.weight'),
+     r'PP-YOLOE with CSPResNet-L: .* 1 missing \(neck.reduce.0.conv.weight\)'),
+    ('ppyoloe_cspresnet', lambda a: a.update({'neck.fpn_stages.0.0.convs.1.conv1.conv.weight': np.ones(3)}),
+     'that it does not have .neck.top_down.0.blocks.1.conv1.conv.weight'),
+    ('ppyoloe_cspresnet', lambda a: a.pop('yolo_head.pred_reg.2.bias'), 'lacks the parameter .* bbox_head.reg_convs.0'),
+    ('ppyoloe_cspresnet', lambda a: a.update({'yolo_head.other.weight': np.ones(3)}),
+     "none of PP-YOLOE with CSPResNet's: yolo_head.other.weight"),
+])
+def test_detectors_that_do_not_fit(tmp_path, name, damage, says):
+    arrays = read_pdparams(str(REFERENCE / f'{name}_reduced.pdparams'))
+    damage(arrays)
+    path = write(tmp_path / 'net.pdparams', arrays)
+    with pytest.raises(UserError, match=says):
+        convert_file(path, str(tmp_path / 'out.pth'), 'L', 0.125, 0.33)
+    with pytest.raises(UserError, match='whose arch is one of S, M, L; got tiny'):
+        convert(str(REFERENCE / f'{name}_reduced.pdparams'), 'tiny', 0.125, 0.33)
+    assert not (tmp_path / 'out.pth').exists()
 
 
 def drop(name):
@@ -114,8 +156,8 @@ def drop(name):
 
 
 @pytest.mark.parametrize('damage, arch, says', [
-    (lambda a: None, 'tiny', r'does not fit this E-ConvNeXt-tiny: .* missing .*backbone.stem.1.conv.weight'),
-    (lambda a: None, None, r'does not fit this E-ConvNeXt-mini: .* of another shape .backbone.stem.0.conv.weight'),
+    (lambda a: None, 'tiny', r'fit this E-ConvNeXt-tiny classifier: .* missing .*backbone.stem.1.conv.weight'),
+    (lambda a: None, None, r'fit this E-ConvNeXt-mini classifier: .* of another shape .backbone.stem.0.conv.weight'),
     (drop('stages.1.conv1.conv.weight'), 'mini', r'1 missing \(backbone.stages.1.conv1.conv.weight\)'),
     (drop('norms.1._mean'), 'mini', r'1 missing \(backbone.norm2.running_mean\)'),
     (drop('head.fc_cls.bias'), 'mini', 'missing .head.fc.bias'),

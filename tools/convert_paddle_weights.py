@@ -7,16 +7,18 @@ from econvnext_mmdet import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Convert a .pdparams file of an E-ConvNeXt classifier or backbone, or the backbone of a '
-        'detector\'s, to a checkpoint for MMDetection and MMPretrain. Needs no Paddle, and runs nothing that the '
-        'file may hold.')
+        description='Convert a .pdparams file of an E-ConvNeXt classifier or backbone, or of PP-YOLOE or YOLOv10 with '
+        'E-ConvNeXt or with its own backbone, to a checkpoint for MMPretrain and MMDetection. Needs no Paddle, and '
+        'runs nothing that the file may hold.')
     parser.add_argument('source', help='.pdparams file')
     parser.add_argument('out', help='.pth or .safetensors file to write')
-    parser.add_argument('--arch', choices=('mini', 'tiny', 'small'), help='the network (default: what the file fits)')
+    parser.add_argument('--arch', choices=('mini', 'tiny', 'small', 'S', 'M', 'L'),
+                        help='the backbone: mini to small of E-ConvNeXt, S to L of the detectors\' own (default: what '
+                        'the file fits)')
     parser.add_argument('--widen-factor', type=float, default=1., metavar='FACTOR',
-                        help='of a network of other widths (default: 1)')
+                        help='of a backbone of other widths (default: 1)')
     parser.add_argument('--deepen-factor', type=float, default=1., metavar='FACTOR',
-                        help='of a network of other depths (default: 1)')
+                        help='of a backbone of other depths (default: 1)')
     return parser.parse_args()
 
 
@@ -25,8 +27,7 @@ def main() -> None:
     # Imported late: --help and wrong options answer at once.
     from econvnext_mmdet.paddle_weights import convert_file
     (state, meta), unused = convert_file(args.source, args.out, args.arch, args.widen_factor, args.deepen_factor)
-    what = 'classifier' if any(key.startswith('head.') for key in state) else 'backbone'
-    print(f'{args.out}: {len(state)} tensors of an E-ConvNeXt-{meta["arch"]["arch"]} {what}')
+    print(f'{args.out}: {meta["model"]}, {len(state)} tensors')
     if unused:
         print(f'not used: {len(unused)} parameters', *unused, sep='\n  ')
 

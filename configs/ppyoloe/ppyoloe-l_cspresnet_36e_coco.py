@@ -1,0 +1,2 @@
+_base_ = 'ppyoloe-l_e-convnext-tiny_36e_coco.py'
+model = dict(backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='L'))

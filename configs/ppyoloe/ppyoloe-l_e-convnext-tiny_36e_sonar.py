@@ -1,0 +1,6 @@
+# The paper's PP-YOLOE-L with E-ConvNeXt-tiny on sonar.
+_base_ = [
+    '../_base_/models/ppyoloe_e-convnext.py', '../_base_/datasets/sonar_detection.py',
+    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'
+]
+model = dict(bbox_head=dict(num_classes=8))

@@ -1,0 +1,3 @@
+_base_ = 'ppyoloe-m_e-convnext-mini_36e_coco.py'
+model = dict(
+    backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='M'), neck=dict(in_channels=[192, 384, 768]))

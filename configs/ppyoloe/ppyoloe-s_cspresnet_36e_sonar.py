@@ -1,0 +1,4 @@
+# The same with its own backbone.
+_base_ = 'ppyoloe-s_e-convnext-mini_36e_sonar.py'
+model = dict(
+    backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='S'), neck=dict(in_channels=[128, 256, 512]))

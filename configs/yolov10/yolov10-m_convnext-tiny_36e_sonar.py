@@ -1,0 +1,8 @@
+# The same with ConvNeXt-tiny, of MMPretrain.
+_base_ = 'yolov10-m_e-convnext-tiny_36e_sonar.py'
+custom_imports = dict(imports=['econvnext_mmdet', 'mmpretrain.models'])
+channels = [192, 384, 768]
+model = dict(
+    backbone=dict(
+        _delete_=True, type='mmpretrain.ConvNeXt', arch='tiny', out_indices=(1, 2, 3), gap_before_final_norm=False),
+    neck=dict(in_channels=channels), bbox_head=dict(in_channels=channels))

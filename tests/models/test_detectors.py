@@ -1,0 +1,457 @@
+"""PP-YOLOE and YOLOv10, against the reference's arrays, a second implementation, and what goes wrong."""
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_overlaps
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
+from mmengine.structures import InstanceData
+from torch.utils.flop_counter import FlopCounterMode
+
+from econvnext_mmdet.engine import run
+from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.models.ppyoloe import PPYOLOECSPResNet, PPYOLOEHead
+from econvnext_mmdet.models.reparam import RepConv, fold_branches
+from econvnext_mmdet.models.yolov10 import YOLOv10CSPDarknet, YOLOv10PAFPN
+from econvnext_mmdet.paddle_weights import convert
+
+from ..conftest import ROOT
+
+REFERENCE = ROOT / 'tests' / 'data' / 'reference'
+BASES = ROOT / 'configs' / '_base_' / 'models'
+OURS = dict(type='EConvNeXt', arch='tiny', widen_factor=0.125, deepen_factor=0.34, out_indices=(1, 2, 3))
+SIZES = {  # of the reference's reduced models: backbone, its channels, the neck's channels
+    'ppyoloe_e_convnext_tiny': (OURS, [32, 64, 128], [24, 48, 96]),
+    'ppyoloe_cspresnet': (dict(type='PPYOLOECSPResNet', arch='L', widen_factor=0.125, deepen_factor=0.33),
+                          [32, 64, 128], [24, 48, 96]),
+    'yolov10_e_convnext_tiny': (OURS, [32, 64, 128], [32, 64, 128]),
+    'yolov10_csp_darknet': (dict(type='YOLOv10CSPDarknet', arch='L', widen_factor=0.25, deepen_factor=0.33),
+                            [64, 128, 128], [64, 128, 128]),
+}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def scope():
+    register_all_modules()
+
+
+@pytest.fixture(autouse=True)
+def epoch():
+    """The epoch that a head asks the runner for."""
+    hub = MessageHub.get_current_instance()
+    hub.update_info('epoch', 0)
+    yield lambda number: hub.update_info('epoch', number)
+    hub.update_info('epoch', 0)
+
+
+def reduced(name, num_classes=4, **backbone):
+    """A reduced detector, by the settings of the base configs."""
+    cfg = Config.fromfile(BASES / f'{name.partition("_")[0]}_e-convnext.py').model
+    config, in_channels, out_channels = SIZES[name]
+    cfg.data_preprocessor.batch_augments = None
+    cfg['backbone'] = ConfigDict({**config, **backbone})
+    cfg.neck.update(in_channels=in_channels, num_blocks=1)
+    if cfg.type == 'PPYOLOE':
+        cfg.neck.out_channels = out_channels
+    cfg.bbox_head.update(num_classes=num_classes, in_channels=out_channels)
+    return MODELS.build(cfg)
+
+
+@pytest.fixture(scope='module', params=sorted(SIZES))
+def reference(request):
+    """A reduced detector with the reference's weights, in evaluation, in float64, and the reference's arrays."""
+    model = reduced(request.param)
+    factors = {key: SIZES[request.param][0][key] for key in ('arch', 'widen_factor', 'deepen_factor')}
+    state = convert(str(REFERENCE / f'{request.param}_reduced.pdparams'), **factors).checkpoint.state
+    counters = [key for key in model.load_state_dict(state, strict=False).missing_keys]
+    assert all(key.endswith('num_batches_tracked') for key in counters)
+    with np.load(REFERENCE / f'{request.param}_reduced.npz') as file:
+        arrays = {key: torch.from_numpy(value) for key, value in file.items()}
+    return model.double().eval(), {
+        key: value.double() if value.is_floating_point() else value for key, value in arrays.items()}
+
+
+def close(found, expected):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def flat(maps, deepest_first):
+    """Maps of all levels, (N, P, C), in the reference's order."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in (maps[::-1] if deepest_first else maps)], dim=1)
+
+
+def test_every_map_is_the_references(reference):
+    model, arrays = reference
+    deepest_first = isinstance(model.bbox_head, PPYOLOEHead)
+    with torch.no_grad():
+        feats = model.backbone(arrays['image'])
+        maps = model.neck(feats)
+        cls_scores, bbox_preds = model.bbox_head(maps)
+    for i in range(3):
+        close(feats[i], arrays[f'backbone_{i}'])
+        close(maps[2 - i if deepest_first else i], arrays[f'neck_{i}'])
+    scores = flat(cls_scores, deepest_first).sigmoid()
+    close(scores.transpose(1, 2) if deepest_first else scores, arrays['eval_scores'])
+    distances = model.bbox_head.integral(flat(bbox_preds, deepest_first)).reshape(2, -1, 4)
+    close(distances, arrays['eval_boxes_dist'])
+
+
+def ground_truth(arrays):
+    return [InstanceData(bboxes=boxes[mask[:, 0] > 0], labels=labels[mask[:, 0] > 0, 0].long())
+            for boxes, labels, mask in zip(arrays['gt_bbox'], arrays['gt_class'], arrays['pad_gt_mask'])]
+
+
+def samples(instances, shape=(128, 128)):
+    return [DetDataSample(gt_instances=gt, metainfo=dict(img_shape=shape)) for gt in instances]
+
+
+def has_losses(reference, kind):
+    model, arrays = reference
+    return isinstance(model.bbox_head, PPYOLOEHead) == (kind == 'ppyoloe') and 'gt_bbox' in arrays
+
+
+@pytest.mark.parametrize('assigner, number', [('atss', 11), ('tal', 12)])
+def test_ppyoloes_assignments_and_losses_are_the_references(reference, epoch, assigner, number):
+    """The epoch chooses the assigner: ATSS for twelve epochs."""
+    if not has_losses(reference, 'ppyoloe'):
+        return
+    (model, arrays), head = reference, reference[0].bbox_head
+    epoch(number)
+    order = torch.cat([torch.arange(320, 336), torch.arange(256, 320), torch.arange(256)])  # deepest first
+    with torch.no_grad():
+        maps = model.extract_feat(arrays['image'])
+        predictions = head.flatten(*head(maps))
+        close(predictions.scores.sigmoid()[:, order], arrays['train_scores'])
+        close(predictions.distances[:, order], arrays['train_reg_dist'])
+        close(predictions.boxes[:, order], arrays['train_boxes'])
+        targets = ground_truth(arrays)
+        for i, (pred, gt) in enumerate(zip(head.predictions_of(predictions), targets)):
+            result = head.assign_by_place(pred, gt, predictions.num_points) if assigner == 'atss' \
+                else head.assigner.assign(pred, gt)
+            labels = torch.where(result.labels < 0, 4, result.labels)[order]
+            assert torch.equal(labels, arrays[f'{assigner}_labels'][i].long())
+            positive = labels < 4
+            close(gt.bboxes[result.gt_inds[order][positive] - 1], arrays[f'{assigner}_boxes'][i][positive])
+            scores = torch.nn.functional.one_hot(labels, 5)[:, :4] * result.assign_metrics[order, None]
+            assert (scores - arrays[f'{assigner}_scores'][i]).abs().max() <= 1e-5 * arrays[f'{assigner}_scores'].max()
+        losses = head.loss(maps, samples(targets))
+    for name, theirs, weight in (('cls', 'cls', 1), ('bbox', 'iou', 2.5), ('dfl', 'dfl', 0.5)):
+        close(losses[f'loss_{name}'] / weight, arrays[f'{assigner}_loss_{theirs}'])
+    close(sum(losses.values()), arrays[f'{assigner}_loss'])
+
+
+def test_yolov10s_losses_are_the_references(reference):
+    """The reference's are times 16, for its batch and a constant."""
+    if not has_losses(reference, 'yolov10'):
+        return
+    model, arrays = reference
+    with torch.no_grad():
+        losses = model.bbox_head.loss(model.extract_feat(arrays['image']), samples(ground_truth(arrays)))
+    for branch, short in (('one_to_many', 'o2m'), ('one_to_one', 'o2o')):
+        for name, theirs in (('cls', 'cls'), ('bbox', 'iou'), ('dfl', 'dfl')):
+            close(16 * losses[f'{branch}.loss_{name}'], arrays[f'train_{short}_loss_{theirs}'])
+        close(16 * sum(value for key, value in losses.items() if key.startswith(branch)), arrays[f'train_{short}_loss'])
+
+
+@pytest.mark.parametrize('base, changes, gmacs, params, inference', [
+    ('ppyoloe_e-convnext', {}, 40.971, 44_225_336, 44_225_336),
+    ('ppyoloe_e-convnext', {'backbone': dict(_delete_=True, type='PPYOLOECSPResNet', arch='L')}, 55.414, 53_159_032,
+     53_159_032),
+    ('ppyoloe-m_e-convnext-mini', {}, 18.356, 21_018_912, 21_018_912),
+    ('ppyoloe-s_e-convnext-mini', {}, 11.269, 11_651_904, 11_651_904),
+    ('yolov10_e-convnext', {}, 38.729, 29_588_408, 27_742_700),
+    ('yolov10_e-convnext', {'backbone': dict(_delete_=True, type='YOLOv10CSPDarknet', arch='L'),
+                            'neck.in_channels': [256, 512, 512], 'bbox_head.in_channels': [256, 512, 512]},
+     60.006, 25_771_480, 24_357_388),
+    ('yolov10-m_e-convnext-tiny', {}, 37.614, None, None),
+])
+def test_sizes_are_the_references(base, changes, gmacs, params, inference):
+    """At 640 x 640 with 4 classes: convolutions, and PP-YOLOE's projection of 17 bins to a distance."""
+    cfg = Config.fromfile(BASES / f'{base}.py')
+    for key, value in {'bbox_head.num_classes': 4, **changes}.items():
+        value = {k: v for k, v in value.items() if k != '_delete_'} if isinstance(value, dict) else value
+        part, _, name = key.rpartition('.')
+        (cfg.model[part] if part else cfg.model)[name] = value
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.empty(1, 3, 640, 640), mode='tensor')
+    macs = counter.get_flop_counts()['Global'][torch.ops.aten.convolution] // 2
+    if cfg.model.type == 'PPYOLOE':
+        macs += 4 * 17 * (80**2 + 40**2 + 20**2)
+    assert round(macs / 1e9, 3) == gmacs
+    if params is not None:
+        assert sum(param.numel() for param in model.parameters()) == params
+        model.bbox_head.switch_to_deploy() if cfg.model.type == 'YOLOv10' else None
+        assert sum(param.numel() for param in model.parameters()) == inference
+
+
+def random_statistics(model):
+    """BNs as after training: folding is no test where means are 0 and variances 1."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -1, 1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.uniform_(module.bias, -1, 1)
+    return model.double().eval()
+
+
+def yolov10_s():
+    """With large kernels in the backbone's last stage and in the neck."""
+    backbone = YOLOv10CSPDarknet('S', widen_factor=0.25)
+    channels = backbone.out_channels
+    return torch.nn.Sequential(backbone, YOLOv10PAFPN(channels, 'S', 1))
+
+
+@pytest.mark.parametrize('build, folded', [
+    (lambda: PPYOLOECSPResNet('S', widen_factor=0.25), 6), (yolov10_s, 2),
+    (lambda: reduced('ppyoloe_cspresnet'), 11), (lambda: reduced('yolov10_e_convnext_tiny'), 0)])
+def test_folding_leaves_the_outputs(build, folded):
+    model = random_statistics(build())
+    image = torch.rand(1, 3, 64, 96, dtype=torch.double)
+    before = sum(param.numel() for param in model.parameters())
+    with torch.no_grad():
+        expected = model(image)
+        found = fold_branches(fold_branches(model))(image)
+    layers = [module for module in model.modules() if isinstance(module, RepConv)]
+    assert len(layers) == folded and all(hasattr(layer.folded, 'weight') for layer in layers)
+    assert sum(param.numel() for param in model.parameters()) < before
+    for a, b in zip(_tensors(found), _tensors(expected)):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def _tensors(outs):
+    return [outs] if torch.is_tensor(outs) else [tensor for out in outs for tensor in _tensors(out)]
+
+
+def assign_slowly(scores, boxes, points, gts, labels, topk, alpha, beta, eps, overlap):
+    """The task-aligned assigner, written from its description with loops."""
+    inside = [[bool(gt[0] < x < gt[2] and gt[1] < y < gt[3]) for x, y in points] for gt in gts]
+    overlaps = [[float(overlap(gt, box)) for box in boxes] for gt in gts]
+    metrics = [[float(scores[p, labels[g]])**alpha * overlaps[g][p]**beta for p in range(len(points))]
+               for g in range(len(gts))]
+    claims = {p: [] for p in range(len(points))}
+    for g in range(len(gts)):
+        candidates = sorted((p for p in claims if inside[g][p]), key=lambda p: -metrics[g][p])
+        for p in candidates[:topk]:
+            claims[p].append(g)
+    owner = {p: (found[0] if len(found) == 1 else max(range(len(gts)), key=lambda g: overlaps[g][p]))
+             for p, found in claims.items() if found}
+    targets = {}
+    for g in range(len(gts)):
+        mine = [p for p in owner if owner[p] == g]
+        for p in mine:
+            targets[p] = metrics[g][p] / (max(metrics[g][q] for q in mine) + eps) * max(overlaps[g][q] for q in mine)
+    return owner, targets
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('topk, alpha, eps, kind', [(13, 1., 1e-7, 'BboxOverlaps2D'), (1, 0.5, 1e-9, 'CIoUOverlaps2D')])
+def test_the_assigner_is_what_it_is_described_to_be(seed, topk, alpha, eps, kind):
+    torch.manual_seed(seed)
+    points = torch.stack(torch.meshgrid(torch.arange(8) * 8 + 4., torch.arange(8) * 8 + 4., indexing='xy'), -1)
+    points = points.reshape(-1, 2).double()
+    boxes = torch.cat((points - torch.rand(64, 2).double() * 20 - 1, points + torch.rand(64, 2).double() * 20 + 1), 1)
+    corner = torch.rand(6, 2).double() * 30
+    gt = InstanceData(bboxes=torch.cat((corner, corner + 5 + torch.rand(6, 2).double() * 30), 1),
+                      labels=torch.randint(0, 3, (6, )))
+    pred = InstanceData(priors=points, bboxes=boxes, scores=torch.rand(64, 3).double())
+    assigner = TASK_UTILS.build(dict(type='InsideTaskAlignedAssigner', topk=topk, alpha=alpha, eps=eps,
+                                     iou_calculator=dict(type=kind)))
+    result = assigner.assign(pred, gt)
+    owner, targets = assign_slowly(pred.scores, boxes, points.tolist(), gt.bboxes, gt.labels, topk, alpha, 6., eps,
+                                   iou if kind == 'BboxOverlaps2D' else lambda a, b: max(complete_iou(a, b), 0))
+    assert {p: int(g) - 1 for p, g in enumerate(result.gt_inds) if g} == owner
+    for p, target in targets.items():
+        assert float(result.assign_metrics[p]) == pytest.approx(target, rel=1e-6, abs=1e-12)
+    assert all(result.assign_metrics[p] == 0 for p in range(64) if p not in owner)
+
+
+def iou(a, b):
+    sides = [float(max(min(a[i + 2], b[i + 2]) - max(a[i], b[i]), 0)) for i in (0, 1)]
+    areas = [float((box[2] - box[0]) * (box[3] - box[1])) for box in (a, b)]
+    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
+
+
+def complete_iou(a, b):
+    """arXiv 1911.08287, with numbers."""
+    a, b = a.tolist(), b.tolist()
+    centre = sum(((a[i] + a[i + 2] - b[i] - b[i + 2]) / 2)**2 for i in (0, 1))
+    diagonal = sum((max(a[i + 2], b[i + 2]) - min(a[i], b[i]))**2 for i in (0, 1))
+    angle = np.arctan((a[2] - a[0]) / (a[3] - a[1])) - np.arctan((b[2] - b[0]) / (b[3] - b[1]))
+    v, overlap = 4 / np.pi**2 * angle**2, iou(a, b)
+    return overlap - centre / diagonal - v**2 / (1 - overlap + v)
+
+
+def test_the_complete_iou_loss_keeps_the_aspect_ratio_below_an_overlap_of_a_half():
+    torch.manual_seed(0)
+    corner = torch.rand(20, 2).double() * 10
+    pred = torch.cat((corner, corner + torch.rand(20, 2).double() * 20 + 1), 1).requires_grad_()
+    target = torch.tensor([[3., 4., 13., 20.]]).double().expand(20, 4)
+    loss = MODELS.build(dict(type='CompleteIoULoss', loss_weight=2.))
+    overlaps = bbox_overlaps(pred, target, is_aligned=True)
+    assert (overlaps < 0.5).any() and (overlaps > 0.5).any()
+    weight = torch.rand(20).double()
+    expected = sum(float(w) * (1 - complete_iou(a, b)) for w, a, b in zip(weight, pred, target))
+    assert float(loss(pred, target, weight=weight, avg_factor=5)) == pytest.approx(2 * expected / 5, rel=1e-6)
+    points = torch.tensor([[1., 1., 1., 1.], [0., 0., 0., 5.], [3., 4., 13., 20.]]).double().requires_grad_()
+    loss(points, target[:3]).backward()  # boxes without area
+    assert torch.isfinite(points.grad).all()
+
+
+NAMES = ['ppyoloe_e_convnext_tiny', 'ppyoloe_cspresnet', 'yolov10_e_convnext_tiny', 'yolov10_csp_darknet']
+BOXES = {
+    'none': ([], []),
+    'no area': ([[10., 10., 10., 30.], [20., 20., 20., 20.]], [0, 1]),
+    'tiny': ([[10.2, 10.2, 10.4, 10.4]], [2]),
+    'outside': ([[200., 200., 240., 240.]], [3]),
+    'usual': ([[8., 8., 40., 50.], [20., 20., 60., 44.]], [0, 3]),
+}
+
+
+@pytest.mark.parametrize('static', [True, False])
+@pytest.mark.parametrize('name', NAMES)
+def test_whatever_the_boxes_every_parameter_learns(name, epoch, static):
+    """Distributed training refuses parameters without a gradient, and none may be no number."""
+    torch.manual_seed(0)
+    epoch(0 if static else 12)
+    model = reduced(name)
+    model.init_weights()
+    model.train()
+    for kind, (boxes, labels) in BOXES.items():
+        gt = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.tensor(labels, dtype=torch.long))
+        data = model.data_preprocessor(
+            dict(inputs=[torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)] * 2, data_samples=samples([gt, gt])),
+            training=True)
+        model.zero_grad()
+        loss, log = model.parse_losses(model(**data, mode='loss'))
+        loss.backward()
+        assert all(param.grad is not None and torch.isfinite(param.grad).all() for param in model.parameters()), kind
+        assert (sum(value for key, value in log.items() if 'bbox' in key) > 0) == (kind == 'usual'), kind
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_an_image_smaller_than_a_stride_is_padded(name):
+    model = reduced(name)
+    model.init_weights()
+    gt = InstanceData(bboxes=torch.tensor([[2., 2., 15., 14.]]), labels=torch.tensor([1]))
+    for training in (True, False):
+        data = model.train(training).data_preprocessor(
+            dict(inputs=[torch.zeros(3, 17, 20, dtype=torch.uint8)] * 2, data_samples=[
+                DetDataSample(gt_instances=gt, metainfo=dict(img_shape=(17, 20), ori_shape=(17, 20),
+                                                             scale_factor=(1., 1.))) for _ in range(2)]), training)
+        assert data['inputs'].shape[-2:] == (32, 32)
+        found = model(**data, mode='loss' if training else 'predict')
+    boxes = found[0].pred_instances.bboxes
+    assert len(boxes) == 0 or boxes.max() <= 20
+
+
+@pytest.mark.parametrize('name', NAMES[::2])
+def test_a_class_that_the_head_does_not_have_is_named(name):
+    model = reduced(name)
+    gt = InstanceData(bboxes=torch.tensor([[2., 2., 15., 14.]]), labels=torch.tensor([4]))
+    with pytest.raises(UserError, match='a box has the class 4, and the bbox_head has num_classes=4'):
+        model(torch.rand(2, 3, 64, 64), samples([gt, gt]), mode='loss')
+
+
+@pytest.mark.parametrize('name', NAMES[::2])
+def test_a_backbone_that_does_not_fit_is_named(name):
+    image = torch.rand(1, 3, 64, 64)
+    with pytest.raises(UserError, match=r'neck expects maps of \[32, 64, 128\] channels.*given \[64, 128, 256\]'):
+        reduced(name, widen_factor=0.25)(image, mode='tensor')
+    with pytest.raises(UserError, match=r'given \[16, 32, 64, 128\]; set neck.in_channels, or the out_indices'):
+        reduced(name, out_indices=(0, 1, 2, 3))(image, mode='tensor')
+    with pytest.raises(UserError, match=r'half as high and wide.*pad_size_divisor=32'):
+        reduced(name)(torch.rand(1, 3, 72, 64), mode='tensor')
+
+
+@pytest.mark.parametrize('build', [
+    lambda: PPYOLOECSPResNet('X'), lambda: YOLOv10CSPDarknet('tiny'), lambda: YOLOv10PAFPN([8, 16, 32], 'N', 1)])
+def test_an_unknown_scale_is_named(build):
+    with pytest.raises(UserError, match=r'arch of \w+ must be one of S, M, L; got'):
+        build()
+
+
+@pytest.mark.parametrize('name', NAMES[::2])
+def test_detections_are_the_boxes_that_training_sees(name):
+    """Two ways from the maps to boxes: for the losses, all of a batch at once; for inference, level by level."""
+    torch.manual_seed(0)
+    model = random_statistics(reduced(name))
+    image = torch.rand(2, 3, 64, 96, dtype=torch.double)
+    head = model.bbox_head
+    head.test_cfg.update(score_thr=-1., nms_pre=10**6, max_per_img=10**6)
+    metas = [dict(img_shape=(10**6, 10**6))] * 2
+    with torch.no_grad():
+        cls_scores, bbox_preds = head(model.extract_feat(image))
+        outs = [maps / 100 for maps in cls_scores], bbox_preds  # logits whose sigmoids are not all 0 and 1
+        predictions = head.flatten(*outs)
+        found = head.predict_by_feat(*outs, batch_img_metas=metas, with_nms=False)
+    for i in range(2):
+        best, labels = predictions.scores[i].sigmoid().flatten().sort(descending=True)[0], found[i].labels
+        torch.testing.assert_close(found[i].scores.sort(descending=True)[0], best)
+        point = int(predictions.scores[i].sigmoid().amax(1).argmax())
+        top = int(found[i].scores.argmax())
+        assert labels[top] == predictions.scores[i][point].argmax()
+        torch.testing.assert_close(found[i].bboxes[top], predictions.boxes[i][point].clamp(min=0))
+
+
+def test_yolov10_keeps_the_best_300_without_nms():
+    """Equal boxes on top of each other stay, which NMS would not leave."""
+    model = reduced('yolov10_e_convnext_tiny')
+    head = model.bbox_head
+    scores = [torch.zeros(1, 4, size, size) for size in (16, 8, 4)]
+    distances = [torch.full((1, 64, size, size), -100.) for size in (16, 8, 4)]
+    for maps in distances:
+        maps[:, [15 + 16 * side for side in range(4)]] = 100.  # every box covers the most of the image
+    scores[0][0, 2, 3, 3:5] = 5.
+    result, = head.predict_by_feat(scores, distances, batch_img_metas=[dict(img_shape=(128, 128))])
+    assert len(result) == 300 and result.scores[:2].tolist() == pytest.approx([torch.tensor(5.).sigmoid().item()] * 2)
+    assert result.labels[:2].tolist() == [2, 2] and torch.equal(result.bboxes[0], result.bboxes[1])
+
+
+def test_the_assigner_changes_with_the_epoch_also_after_resuming(shapes, tmp_path, monkeypatch):
+    """ATSS in the first of two epochs; a training that is cut after it and resumed goes on task-aligned."""
+    used = []
+    by_place = PPYOLOEHead.assign_by_place
+    monkeypatch.setattr(PPYOLOEHead, 'assign_by_place', lambda self, *args: (used.append('static'), by_place(
+        self, *args))[1])
+    kind = TASK_UTILS.get('InsideTaskAlignedAssigner')
+    assign = kind.assign
+    monkeypatch.setattr(kind, 'assign', lambda self, *args: (used.append('dynamic'), assign(self, *args))[1])
+    whole = run.load_config(str(ROOT / 'configs/bccd/ppyoloe-s_e-convnext-mini_8e_bccd.py'),
+                            options(shapes, tmp_path / 'whole'))
+    run.train(whole)
+    assert used == ['static'] * 12 + ['dynamic'] * 12
+    used.clear()
+    cut = options(shapes, tmp_path / 'cut')
+    run.train(run.load_config(whole.filename, {**cut, 'train_cfg.max_epochs': 1}))
+    assert used == ['static'] * 12
+    used.clear()
+    run.train(run.load_config(whole.filename, cut), resume='auto')
+    assert used == ['dynamic'] * 12
+
+
+def options(shapes, work_dir):
+    """What makes of a BCCD config of PP-YOLOE a run of seconds on the synthetic shapes."""
+    changes = {
+        'work_dir': str(work_dir), 'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1,
+        'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34,
+        'model.neck.in_channels': [48, 96, 192], 'model.neck.out_channels': [24, 48, 96],
+        'model.bbox_head.in_channels': [24, 48, 96], 'model.bbox_head.num_classes': 4,
+        'model.train_cfg.initial_epoch': 1, 'train_dataloader.batch_size': 4}
+    for split, folder in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        changes.update({
+            f'{split}_dataloader.num_workers': 0, f'{split}_dataloader.persistent_workers': False,
+            f'{split}_dataloader.dataset.data_root': f'{shapes}/',
+            f'{split}_dataloader.dataset.metainfo.classes': ('circle', 'square', 'triangle', 'star'),
+            f'{split}_dataloader.dataset.ann_file': f'annotations/{folder}.json',
+            f'{split}_dataloader.dataset.data_prefix.img': f'{folder}/'})
+        if split != 'train':
+            changes[f'{split}_evaluator.ann_file'] = f'{shapes}/annotations/val.json'
+    return changes
