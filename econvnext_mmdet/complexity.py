@@ -11,8 +11,9 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .datasets.checks import is_classification
+from .datasets.checks import datasets_of, is_classification
 from .engine.run import errors_of_the_user
+from .errors import UserError
 
 
 @dataclass
@@ -48,10 +49,56 @@ def default_shape(cfg: Config) -> Tuple[int, int]:
     return (224, 224) if is_classification(cfg) else (800, 1280)
 
 
-def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Complexity]:
-    """Count a config's detector or classifier, and its backbone alone, for one image without decoding and NMS.
+def tested_shape(cfg: Config) -> Tuple[int, int]:
+    """Height and width in pixels of what the network gets in a config's test.
+
+    That is the size to which the test pipeline resizes, each side filled up to a multiple of the preprocessor's
+    ``pad_size_divisor``.
+
+    Raises:
+        UserError: The test pipeline has no Resize with a scale.
+    """
+    for step in (step for dataset in datasets_of(cfg, 'test') for step in dataset.get('pipeline') or ()):
+        if type_name(step) == 'Resize' and step.get('scale'):
+            scale = step['scale']
+            width, height = (scale, scale) if isinstance(scale, int) else scale
+            divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
+            return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+    raise UserError('the size of the test\'s images is not known: expected a Resize with a scale in '
+                    'test_dataloader.dataset.pipeline of the config')
+
+
+def type_name(part: dict) -> str:
+    """The name of the type of a part of a config, without its scope or module."""
+    kind = part['type']
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build a config's detector or classifier to run it by ``mode='tensor'``, without decoding and NMS.
 
     Second stages get as many regions as the first one proposes, as a rule 1000, and masks are computed for 100.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        nn.Module: The model, in evaluation mode, with random weights.
+
+    Raises:
+        UserError: The config names what no registry has, or a setting that its type does not have.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    with errors_of_the_user():
+        model = MODELS.build(cfg.model)
+    model.eval()
+    if type(getattr(model, 'roi_head', None)) is CascadeRoIHead:  # those made from it have other arguments
+        _limit_masks(model.roi_head)
+    return model
+
+
+def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Complexity]:
+    """Count the model of :func:`build_model`, and its backbone alone, for one image.
 
     Args:
         cfg (Config): The config.
@@ -60,11 +107,7 @@ def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Comple
     Returns:
         tuple[Complexity, Complexity]: Of the model and of its backbone.
     """
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    with errors_of_the_user():
-        model = MODELS.build(cfg.model)
-    if type(getattr(model, 'roi_head', None)) is CascadeRoIHead:  # those made from it have other arguments
-        _limit_masks(model.roi_head)
+    model = build_model(cfg)
     image = torch.zeros(1, 3, *shape)
     return count(model, image, [unscaled_sample(shape)], mode='tensor'), count(model.backbone, image)
 

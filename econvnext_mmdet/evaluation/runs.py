@@ -6,9 +6,21 @@ from statistics import mean, stdev
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.config import Config
+from rich.console import Console
+from rich.progress import track
 
 from ..checkpoint import pretrained_of
+from ..complexity import count_model, tested_shape, type_name
+from ..datasets.checks import datasets_of
+from ..engine.benchmark import time_inference
+from ..engine.run import load_config
 from ..errors import UserError
+from ..model_index import Entry, read_model_index
+
+# Where the paper counts, in pixels.
+PAPER_SHAPE = (640, 640)
+# Timed passes of each network.
+PASSES = 10
 
 
 class Run(NamedTuple):
@@ -90,18 +102,61 @@ def _minutes(scalars: Path) -> float:
     return (max(times) - min(times)).total_seconds() / 60 if times else 0.
 
 
-def compare_runs(folders: Sequence[str]) -> Tuple[List[Dict[str, Any]], List[str]]:
-    """Read work directories, and put together what differs in its seed alone.
+def compare_runs(folders: Sequence[str], index: str) -> Tuple[List[Dict[str, Any]], List[str]]:
+    """Read work directories, put together what differs in its seed alone, and count and time each network.
+
+    Configs of which the index has the paper's AP, and that none of the trainings is of, get a row too.
+
+    Args:
+        folders (Sequence[str]): The work directories.
+        index (str): The model index, which knows what configs are called and what the paper printed.
 
     Returns:
         tuple[list[dict], list[str]]: The table, and why folders that are no finished training are left out. A row
-        for each config and start, in the order of the folders: ``config``, ``start``, ``epochs``, ``seeds``;
-        ``AP`` and ``AP50``, each a dict with the ``values`` by seed, their ``mean`` and their standard deviation
-        ``std`` (of a sample; None of one run); ``minutes``, the mean.
+        for each config and start, in the order of the folders, then those without a run in the order of the index;
+        there are none where folders are given and none is a finished training.
+
+        - ``config``, ``data``, ``detector``, ``backbone``: names, those of the index where it has the config.
+        - ``start``, ``epochs``, ``seeds``.
+        - ``AP`` and ``AP50``: each a dict with the ``values`` by seed, from 0 to 1, their ``mean`` and their standard
+          deviation ``std`` (of a sample; None of one run).
+        - ``minutes``: the mean over the seeds.
+        - ``paper_AP`` (from 0 to 1), ``paper_gflops`` (at 640 x 640): None where the index has none.
+        - ``input``: height and width of the image in pixels; ``params`` and ``gflops`` (2 x multiply-adds): at that
+          size, before branches are folded.
+        - ``latency``: ms an image of that size, as :func:`time_inference` takes it; ``device``: on what.
+
+        Without a run, ``start``, ``epochs``, ``seeds``, ``AP``, ``AP50`` and ``minutes`` are None.
 
     Raises:
-        UserError: Two folders are one training, or two of one config's name and start differ in more than the seed.
+        UserError: Two folders are one training, or two of one config's name and start differ in more than the seed;
+            the index cannot be read, or a config cannot be built or says no size of its images.
     """
+    entries = read_model_index(index)
+    groups, left_out = _group(folders)
+    if folders and not groups:
+        return [], left_out
+    cfgs, rows = [], []
+    for runs in groups:
+        cfgs.append(Config(runs[0].settings))
+        row = dict(start=runs[0].start, epochs=runs[0].epochs, seeds=[run.seed for run in runs])
+        for metric in runs[0].metrics:
+            values = [run.metrics[metric] for run in runs]
+            row[metric] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
+        row['minutes'] = mean(run.minutes for run in runs)
+        rows.append({**_names(runs[0].name, cfgs[-1], entries.get(runs[0].name)), **row})
+    trained = {row['config'] for row in rows}
+    for name, entry in entries.items():
+        if entry.paper_ap is not None and name not in trained:
+            cfgs.append(load_config(entry.config))
+            rows.append({**_names(name, cfgs[-1], entry),
+                         **dict.fromkeys(('start', 'epochs', 'seeds', 'AP', 'AP50', 'minutes'))})
+    _measure(rows, cfgs)
+    return rows, left_out
+
+
+def _group(folders: Sequence[str]) -> Tuple[List[List[Run]], List[str]]:
+    """The finished trainings, those together that differ in their seed alone, and why others are left out."""
     groups: Dict[tuple, List[Run]] = {}
     left_out = []
     for folder in folders:
@@ -119,23 +174,80 @@ def compare_runs(folders: Sequence[str]) -> Tuple[List[Dict[str, Any]], List[str
                 raise UserError(f'{other.folder} and {run.folder} are of one config, start and seed ({run.seed}); '
                                 'give one of them')
         group.append(run)
-    rows = []
-    for (name, start), runs in groups.items():
-        row = dict(config=name, start=start, epochs=runs[0].epochs, seeds=[run.seed for run in runs])
-        for metric in runs[0].metrics:
-            values = [run.metrics[metric] for run in runs]
-            row[metric] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
-        rows.append({**row, 'minutes': mean(run.minutes for run in runs)})
-    return rows, left_out
+    return list(groups.values()), left_out
+
+
+def _names(name: str, cfg: Config, entry: Optional[Entry]) -> Dict[str, Any]:
+    """What a config is called and what the paper printed, by its entry; what that lacks, by the config itself."""
+    entry = entry or Entry(name)
+    roots = [Path(dataset.get('data_root') or '').name for dataset in datasets_of(cfg, 'test')]
+    return dict(
+        config=name, data=entry.data or ', '.join(filter(None, roots)),
+        detector=entry.detector or type_name(cfg.model), backbone=entry.backbone or _backbone_name(cfg),
+        paper_AP=entry.paper_ap, paper_gflops=entry.paper_gflops)
+
+
+def _backbone_name(cfg: Config) -> str:
+    backbone = cfg.model['backbone']
+    size = backbone.get('arch', backbone.get('depth'))
+    return type_name(backbone) + (f'-{size}' if isinstance(size, (str, int)) else '')
+
+
+def _measure(rows: List[Dict[str, Any]], cfgs: List[Config]) -> None:
+    """Count and time the configs' networks, and add the numbers to their rows."""
+    shapes = []
+    console = Console(stderr=True)
+    for row, cfg in zip(track(rows, 'counting', console=console, disable=not console.is_terminal), cfgs):
+        try:
+            shapes.append(tested_shape(cfg))
+            model, _ = count_model(cfg, shapes[-1])
+        except UserError as error:
+            raise UserError(f'{row["config"]} cannot be counted: {error}') from error
+        row.update(input=list(shapes[-1]), params=model.params, gflops=2 * model.macs / 1e9)
+    latencies, device = time_inference(list(zip(cfgs, shapes)), PASSES)
+    for row, latency in zip(rows, latencies):
+        row.update(latency=latency, device=device)
 
 
 def runs_table(rows: List[Dict[str, Any]]) -> str:
-    """The rows of :func:`compare_runs` as a Markdown table: means, and after ± the standard deviations."""
-    lines = ['| config | starts from | epochs | seeds | AP | AP50 | minutes |', '|---' * 7 + '|']
+    """The rows of :func:`compare_runs` as a Markdown table and what to know of it.
+
+    AP and AP50 are means, with the standard deviation after ±; '-' stands for what there is not.
+    """
+    names = ['data', 'detector', 'backbone', 'starts from', 'epochs', 'seeds', 'input', 'parameters (M)', 'GFLOPs',
+             'GFLOPs (paper)', 'AP', 'AP (paper)', 'AP50', 'latency (ms)', 'minutes', 'config']
+    lines = [f'| {" | ".join(names)} |', '|---' * len(names) + '|']
     for row in rows:
-        cells = [f'`{row["config"]}`', f'`{row["start"]}`' if row['start'] else 'scratch', row['epochs'],
-                 ', '.join(map(str, row['seeds'])),
-                 *(f'{row[name]["mean"]:.3f}' + ('' if row[name]['std'] is None else f' ± {row[name]["std"]:.3f}')
-                   for name in ('AP', 'AP50')), f'{row["minutes"]:.1f}']
+        untrained = row['AP'] is None
+        start = f'`{row["start"]}`' if row['start'] else 'scratch'
+        cells = [
+            row['data'] or '-', row['detector'], row['backbone'],
+            *(('-', '-', '-') if untrained else (start, row['epochs'], ', '.join(map(str, row['seeds'])))),
+            _size(row['input']), f'{row["params"] / 1e6:.2f}', f'{row["gflops"]:.2f}',
+            '-' if row['paper_gflops'] is None else row['paper_gflops'],
+            'no run' if untrained else _mean(row['AP']),
+            '-' if row['paper_AP'] is None else f'{row["paper_AP"]:.3f}',
+            '-' if untrained else _mean(row['AP50']),
+            f'{row["latency"]:.1f}', '-' if untrained else f'{row["minutes"]:.1f}', f'`{row["config"]}`'
+        ]
         lines.append(f'| {" | ".join(map(str, cells))} |')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, '', *_notes(rows)])
+
+
+def _mean(metric: Dict[str, Any]) -> str:
+    return f'{metric["mean"]:.3f}' + ('' if metric['std'] is None else f' ± {metric["std"]:.3f}')
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f'{shape[0]} x {shape[1]}'
+
+
+def _notes(rows: List[Dict[str, Any]]) -> List[str]:
+    """What the numbers are of."""
+    notes = ['Parameters, GFLOPs (2 x multiply-adds) and latency are of the network alone, for one image of the size '
+             '`input` (height x width): reading images, decoding and NMS are left out.']
+    if any(tuple(row['input']) != PAPER_SHAPE for row in rows):
+        notes.append(f'The paper\'s GFLOPs are at {_size(PAPER_SHAPE)}, whatever the size in the row.')
+    notes.append(f'Latency is the median of {PASSES} passes here, with branches folded (the counts are not): '
+                 f'{rows[0]["device"]}.')
+    return notes
