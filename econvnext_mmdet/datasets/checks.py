@@ -165,7 +165,8 @@ def check_layout(dataset: dict) -> None:
     layout = f'expected the annotations at {ann_file} and the images in {folder}'
     hint = 'lay the data out so or change data_root in the config; `make demo` trains with nothing to download'
     if not os.path.isfile(ann_file):
-        raise UserError(f'no annotation file {ann_file}: {layout}; {hint}')
+        convert = '; tools/dataset_converters/ makes such files of XML' if os.path.isdir(folder) else ''
+        raise UserError(f'no annotation file {ann_file}: {layout}; {hint}{convert}')
     if not os.path.isdir(folder):
         raise UserError(f'no image folder {folder}: {layout}; {hint}')
 

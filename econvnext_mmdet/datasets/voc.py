@@ -1,9 +1,10 @@
 """Pascal VOC annotations (XML) to COCO's JSON."""
+import math
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import cv2
 from mmcv.image import imread
@@ -63,40 +64,103 @@ def voc_to_coco(root: str, out: str, split: Optional[str] = None,
         raise UserError(f'{root} is no Pascal VOC folder: expected Annotations/ and JPEGImages/ in it.')
     if classes is None:
         classes = _all_classes(folder)
-    report = Report()
-    images, objects = [], []
-    pictures = {path.stem: path for path in sorted((folder / 'JPEGImages').iterdir())}
-    for name in _names(folder, split):
+    images, unusable = read_images(_names(folder, split), (folder / 'JPEGImages').iterdir(), folder / 'Annotations')
+    report = Report(dropped=unusable)
+    coco = to_coco(images, classes, report)
+    if not coco['annotations']:
+        raise UserError(f'no object of {root} is left to convert.\n{report}')
+    write_json(out, coco)
+    return report
+
+
+def read_objects(path: Path, parse: Callable[[bytes], ElementTree.Element] = ElementTree.fromstring) -> List[tuple]:
+    """The objects of an annotation file.
+
+    Args:
+        path (Path): The XML file.
+        parse (Callable): Makes the root element of the file's content. Defaults to ElementTree.fromstring.
+
+    Returns:
+        List[tuple]: Of each object its class, with single spaces, its corners (xmin, ymin, xmax, ymax) as in the
+            file, and whether it is difficult.
+
+    Raises:
+        UserError: The file is missing or no XML, or an object lacks a name or a number.
+    """
+    try:
+        root = parse(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f'no annotation file {path.name}') from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
+        raise UserError(f'{path.name} is not well-formed XML ({error})') from None
+    objects = []
+    for number, item in enumerate(root.iter('object'), 1):
         try:
-            file_name, height, width = _read_picture(pictures, name)
-            found = _read_objects(folder / 'Annotations' / f'{name}.xml')
+            label = ' '.join(item.findtext('name').split())
+            corners = tuple(float(item.findtext(f'bndbox/{key}')) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+            if not label or not all(map(math.isfinite, corners)):
+                raise ValueError
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(f'object {number} of {path.name} lacks a name or a number of its box') from None
+        objects.append((label, corners, item.findtext('difficult', '0').strip() == '1'))
+    return objects
+
+
+def read_images(names: Sequence[str], pictures: Iterable[Path], annotations: Path,
+                read: Callable[[Path], List[tuple]] = read_objects) -> Tuple[List[tuple], List[str]]:
+    """Read the pictures and the annotation files of some names.
+
+    Args:
+        names (Sequence[str]): The names, without their endings.
+        pictures (Iterable[Path]): The files to find the pictures among.
+        annotations (Path): The folder of the XML files.
+        read (Callable): Gives the objects of an annotation file, or raises UserError. Defaults to
+            :func:`read_objects`.
+
+    Returns:
+        Tuple[list, list]: Of each image whose picture and annotations are readable the file name, the height and
+            the width in pixels and the objects, as :func:`to_coco` takes them; and for each other name a sentence
+            that says why it is not.
+    """
+    paths = {path.stem: path for path in sorted(pictures)}
+    images, unusable = [], []
+    for name in names:
+        try:
+            images.append((*_read_picture(paths, name), read(annotations / f'{name}.xml')))
         except UserError as error:
-            report.dropped.append(f'{name}: {error}')
-            continue
-        images.append(dict(id=len(images) + 1, file_name=file_name, height=height, width=width))
-        for number, (label, corners, difficult) in enumerate(found, 1):
-            where = f'{name}: object {number} ({label}) {corners}'
-            if label not in classes:
+            unusable.append(f'{name}: {error}')
+    return images, unusable
+
+
+def to_coco(images: Sequence[tuple], classes: Sequence[str], report: Report) -> dict:
+    """The content of a COCO file.
+
+    Args:
+        images (Sequence[tuple]): Of each image the file name, the height, the width and the objects; of each object
+            the class, VOC's corners and whether it is difficult. See :func:`read_images`.
+        classes (Sequence[str]): The classes in their order; objects of others are dropped.
+        report (Report): Gets the counts of what is kept, and a sentence for each object that is dropped.
+    """
+    ids = {label: i for i, label in enumerate(classes, 1)}
+    coco = dict(categories=[dict(id=i, name=label) for label, i in ids.items()], images=[], annotations=[])
+    report.images = len(images)
+    report.objects = Counter(dict.fromkeys(classes, 0))
+    for image_id, (file_name, height, width, objects) in enumerate(images, 1):
+        coco['images'].append(dict(id=image_id, file_name=file_name, height=height, width=width))
+        for number, (label, corners, difficult) in enumerate(objects, 1):
+            where = f'{Path(file_name).stem}: object {number} ({label}) {corners}'
+            if label not in ids:
                 report.dropped.append(f'{where}: its class is not among those asked for')
                 continue
             box = _clip(corners, height, width)
             if box is None:
                 report.dropped.append(f'{where}: no area within the image of {width} x {height}')
                 continue
-            objects.append(dict(label=label, image_id=len(images), bbox=box, area=box[2] * box[3],
-                                iscrowd=int(difficult)))
+            coco['annotations'].append(dict(
+                id=len(coco['annotations']) + 1, image_id=image_id, category_id=ids[label], bbox=box,
+                area=box[2] * box[3], iscrowd=int(difficult)))
             report.objects[label] += 1
-    if not objects:
-        raise UserError(f'no object of {root} is left to convert.\n{report}')
-
-    ids = {label: i + 1 for i, label in enumerate(classes)}
-    for i, item in enumerate(objects):
-        item.update(id=i + 1, category_id=ids[item.pop('label')])
-    report.images = len(images)
-    report.objects = Counter({name: report.objects[name] for name in classes})
-    write_json(out, dict(categories=[dict(id=i, name=name) for name, i in ids.items()], images=images,
-                         annotations=objects))
-    return report
+    return coco
 
 
 def _names(folder: Path, split: Optional[str]) -> List[str]:
@@ -116,7 +180,7 @@ def _all_classes(folder: Path) -> List[str]:
     classes = set()
     for path in (folder / 'Annotations').glob('*.xml'):
         try:
-            classes |= {label for label, _, _ in _read_objects(path)}
+            classes |= {label for label, _, _ in read_objects(path)}
         except UserError:
             continue  # reported where its image is converted
     return sorted(classes)
@@ -125,7 +189,7 @@ def _all_classes(folder: Path) -> List[str]:
 def _read_picture(pictures: Dict[str, Path], name: str) -> tuple:
     """The file name, height and width of a picture, from the picture itself: VOC's XML may be wrong."""
     if name not in pictures:
-        raise UserError(f'no picture {name}.* in JPEGImages')
+        raise UserError(f'no picture {name}.*')
     try:
         image = imread(str(pictures[name]))  # as training reads it: turned as its EXIF data says
     except cv2.error:  # of an empty file
@@ -133,24 +197,6 @@ def _read_picture(pictures: Dict[str, Path], name: str) -> tuple:
     if image is None:
         raise UserError(f'{pictures[name].name} is not a readable picture')
     return (pictures[name].name, *image.shape[:2])
-
-
-def _read_objects(path: Path) -> List[tuple]:
-    """The objects of an annotation file: class, corners (xmin, ymin, xmax, ymax) as in the file, difficult."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except FileNotFoundError:
-        raise UserError(f'no annotation file {path.name}') from None
-    except ElementTree.ParseError as error:
-        raise UserError(f'{path.name} is not well-formed XML ({error})') from None
-    objects = []
-    for number, item in enumerate(root.iter('object'), 1):
-        try:
-            corners = tuple(float(item.findtext(f'bndbox/{key}')) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
-            objects.append((item.findtext('name').strip(), corners, item.findtext('difficult', '0').strip() == '1'))
-        except (TypeError, ValueError, AttributeError):
-            raise UserError(f'object {number} of {path.name} lacks a name or a number of its box') from None
-    return objects
 
 
 def _clip(corners: tuple, height: int, width: int) -> Optional[list]:

@@ -69,7 +69,10 @@ def test_what_is_dropped_is_named_with_its_reason(voc):
     voc.add('badxml')
     (voc.path / 'Annotations' / 'badxml.xml').write_text('<annotation><object></annotation>')
     voc.add('badbox', ('cat', (1, 'two', 9, 9)))
-    voc.split('train', 'good\npoint\nnopicture\nbadpicture\nbadxml\nbadbox\nnoxml\n')
+    voc.add('nanbox', ('cat', (1, 'nan', 9, 9)))
+    voc.add('badcode')
+    (voc.path / 'Annotations' / 'badcode.xml').write_text('<?xml version="1.0" encoding="GB2312"?><annotation/>')
+    voc.split('train', 'good\npoint\nnopicture\nbadpicture\nbadxml\nbadbox\nnanbox\nbadcode\nnoxml\n')
     cv2.imwrite(str(voc.path / 'JPEGImages' / 'noxml.jpg'), np.zeros((30, 40, 3), np.uint8))
     report, coco = voc.convert(split='train')
     assert [image['file_name'] for image in coco['images']] == ['good.jpg', 'point.jpg']
@@ -78,7 +81,8 @@ def test_what_is_dropped_is_named_with_its_reason(voc):
     for says in ('point: object 1 (cat) (5.0, 5.0, 5.0, 5.0): no area', 'point: object 2 (cat)',
                  'nopicture: no picture', 'badpicture: badpicture.jpg is not a readable picture',
                  'badxml: badxml.xml is not well-formed XML', 'badbox: object 1 of badbox.xml lacks',
-                 'noxml: no annotation file', 'dropped 7'):
+                 'nanbox: object 1 of nanbox.xml lacks', 'badcode: badcode.xml is not well-formed XML (multi-byte',
+                 'noxml: no annotation file', 'dropped 9'):
         assert says in text
 
 
