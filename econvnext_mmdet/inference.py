@@ -28,6 +28,7 @@ from .engine.run import errors_of_the_user
 from .errors import UserError
 from .evaluation.coco_eval import coco_entries
 from .files import load_json, whole_file, write_json
+from .models.reparam import fold_branches
 from .visualization import quiet_drawing
 
 VIDEO_EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
@@ -189,6 +190,8 @@ def find_files(inputs: Sequence[str], apart_from: str = 'inference/pictures') ->
 class StrictInferencer(DetInferencer):
     """mmdet's inferencer, which takes no checkpoint of another model and loads an image apart from the rest.
 
+    Branches that training alone needs are folded or dropped.
+
     Args:
         cfg (Config): The config.
         checkpoint (str): The checkpoint.
@@ -216,6 +219,7 @@ class StrictInferencer(DetInferencer):
         check_fits(model, self._state, self._path)
         del self._state
         super()._load_weights_to_model(model, checkpoint, cfg)
+        fold_branches(model)
 
     def load(self, image: Union[str, np.ndarray]) -> Tuple[Tuple[int, int], dict]:
         """Load an image and prepare it for the model.

@@ -12,6 +12,8 @@ from mmpretrain.structures import DataSample
 
 from econvnext_mmdet import EConvNeXt
 from econvnext_mmdet.datasets.checks import check_datasets
+from econvnext_mmdet.engine import run
+from econvnext_mmdet.errors import UserError
 
 from .conftest import ROOT, readme_block
 
@@ -52,6 +54,15 @@ def test_each_config_builds_and_says_only_what_differs(path):
     assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'OfficialCocoMetric'
     assert cfg.val_evaluator.metric == (['bbox', 'segm'] if model.with_mask else 'bbox')
     assert model.with_mask == ('mask' in path.stem)
+    if '_36e_' in path.stem:
+        assert cfg.train_cfg.max_epochs == 36 and optimizer.optimizer.lr == 2e-4
+        assert optimizer.optimizer.weight_decay == 5e-4 and cfg.train_dataloader.batch_size == 4
+        assert cfg.custom_hooks[0].momentum == (2e-4 if 'ppyoloe' in path.stem else 1e-4)
+        augment, = cfg.model.data_preprocessor.batch_augments
+        assert (augment.type, augment.random_size_range) == ('BatchSyncRandomResize', (320, 768))
+        assert model.data_preprocessor.pad_size_divisor == 32
+        if 'ppyoloe' in path.stem:
+            assert model.bbox_head.initial_epoch == 12
     if 'e-convnext' in path.stem or 'e_convnext' in path.stem:
         assert isinstance(model.backbone, EConvNeXt)
         arch = next((a for a in ('mini', 'small') if a in path.stem), 'tiny')
@@ -67,6 +78,17 @@ def test_each_config_builds_and_says_only_what_differs(path):
         assert [min(scale) for scale in plain[0].scales] == list(range(480, 801, 32))
     elif '_1x_' in path.stem:
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 12
+
+
+@pytest.mark.parametrize('path', [path for path in CONFIGS if '_36e_' in path.stem], ids=lambda path: path.stem)
+def test_data_that_is_missing_is_an_error_that_says_where_it_belongs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = path.stem.rpartition('_')[2].partition('-')[0]
+    folder = dict(duo='DUO', ruod='RUOD').get(data, data)
+    with pytest.raises(UserError, match=f'no annotation file data/{folder}/.*expected the annotations at .* and the '
+                                        f'images in data/{folder}/.*lay the data out so or change data_root'):
+        run.train(run.load_config(str(path)))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('arch, params', [('mini', 7_658_992), ('tiny', 13_248_520), ('small', 19_427_848)])

@@ -1,6 +1,5 @@
 # The same with ConvNeXt-tiny, of MMPretrain.
 _base_ = 'yolov10-m_e-convnext-tiny_36e_sonar.py'
-custom_imports = dict(imports=['econvnext_mmdet', 'mmpretrain.models'])
 channels = [192, 384, 768]
 model = dict(
     backbone=dict(
