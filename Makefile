@@ -26,4 +26,4 @@ demo: setup data/shapes
 	@echo "pictures of the ground truth (left) and the detections (right): $(WORK)/pictures"
 
 test: setup
-	$(ON_CPU) $(PY) -m pytest tests
+	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests

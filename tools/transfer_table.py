@@ -16,8 +16,8 @@ def parse_args() -> argparse.Namespace:
         'with mean and standard deviation over the seeds, from the evaluations after the last epoch. Beside them stand '
         'the paper\'s numbers, with a row too for each of its detectors that has no training here, and parameters, '
         'GFLOPs and latency, measured here, on the first GPU or else the CPU.')
-    parser.add_argument('work_dirs', nargs='*', metavar='WORK_DIR', help='work directory of a training; without any, the paper\'s '
-                        'rows alone')
+    parser.add_argument('work_dirs', nargs='*', metavar='WORK_DIR',
+                        help='work directory of a training; without any, the paper\'s rows alone')
     parser.add_argument('--json', metavar='FILE', help='write the rows, with the values of each seed, too')
     return parser.parse_args()
 
