@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of a model, counted as papers do."""
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead
@@ -45,8 +45,14 @@ def count(model: nn.Module, *inputs, **kwargs) -> Complexity:
 
 
 def default_shape(cfg: Config) -> Tuple[int, int]:
-    """Height and width in pixels of the image by which papers count a config's model: COCO's or ImageNet's."""
-    return (224, 224) if is_classification(cfg) else (800, 1280)
+    """Height and width in pixels of the image by which papers count a config's model.
+
+    That of ImageNet or COCO, or the size to which the test resizes whatever the image's shape, as YOLO does.
+    """
+    if is_classification(cfg):
+        return 224, 224
+    resize = _test_resize(cfg)
+    return (800, 1280) if resize is None or resize.get('keep_ratio') else tested_shape(cfg)
 
 
 def tested_shape(cfg: Config) -> Tuple[int, int]:
@@ -58,14 +64,20 @@ def tested_shape(cfg: Config) -> Tuple[int, int]:
     Raises:
         UserError: The test pipeline has no Resize with a scale.
     """
-    for step in (step for dataset in datasets_of(cfg, 'test') for step in dataset.get('pipeline') or ()):
-        if type_name(step) == 'Resize' and step.get('scale'):
-            scale = step['scale']
-            width, height = (scale, scale) if isinstance(scale, int) else scale
-            divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
-            return -(-height // divisor) * divisor, -(-width // divisor) * divisor
-    raise UserError('the size of the test\'s images is not known: expected a Resize with a scale in '
-                    'test_dataloader.dataset.pipeline of the config')
+    resize = _test_resize(cfg)
+    if resize is None:
+        raise UserError('the size of the test\'s images is not known: expected a Resize with a scale in '
+                        'test_dataloader.dataset.pipeline of the config')
+    scale = resize['scale']
+    width, height = (scale, scale) if isinstance(scale, int) else scale
+    divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _test_resize(cfg: Config) -> Optional[dict]:
+    """The step of the test pipeline that resizes to a scale."""
+    steps = (step for dataset in datasets_of(cfg, 'test') for step in dataset.get('pipeline') or ())
+    return next((step for step in steps if type_name(step) == 'Resize' and step.get('scale')), None)
 
 
 def type_name(part: dict) -> str:

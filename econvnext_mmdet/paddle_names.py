@@ -4,7 +4,7 @@ The reference keeps the classifier's linear weight as (in, out), PyTorch as (out
 ``head.fc.weight``. Its maps of PP-YOLOE go from the deepest to the shallowest, ours the other way.
 """
 import re
-from typing import Iterable, Optional
+from typing import Collection, Optional
 
 # Patterns of a Paddle name and its replacement. The first that matches the whole name counts. Of an E-ConvNeXt
 # classifier or backbone, without the prefix that the latter has in a detector, in mmpretrain's layout:
@@ -74,14 +74,14 @@ def _c2f(name: str) -> str:
     return re.sub(r'^bottlenecks\.(\d+)\.(block\.)?', r'blocks.\1.', name)
 
 
-def backbone_of(names: Iterable[str]) -> str:
+def backbone_of(names: Collection[str]) -> str:
     """The type of the backbone that a file's names are those of, as it is registered."""
     if any('.conv_down.' in name for name in names):
         return 'PPYOLOECSPResNet'
     return 'YOLOv10CSPDarknet' if any('.c2f_layer.' in name for name in names) else 'EConvNeXt'
 
 
-def detector_of(names: Iterable[str]) -> Optional[str]:
+def detector_of(names: Collection[str]) -> Optional[str]:
     """The type of the detector that a file's names are those of, None where they are of none."""
     if any(name.startswith('yolo_head.o2') for name in names):
         return 'YOLOv10'

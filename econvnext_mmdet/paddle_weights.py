@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, Differences, named_tensors, write_checkpoint
 from .errors import UserError, examples
-from .models import EConvNeXt
 from .paddle_names import backbone_of, detector_of, to_torch_name
 from .paddle_pickle import read_pdparams
 from .version import __version__
@@ -21,8 +20,8 @@ PROJECTION = 'bbox_head.integral.project'  # 0, 1, 2, ...: of mmdet's Integral
 REG_BIAS = dict(PPYOLOE='bbox_head.reg_convs.0.bias', YOLOv10='bbox_head.one_to_one.reg_convs.0.2.bias')
 TITLES = dict(EConvNeXt='E-ConvNeXt', PPYOLOECSPResNet='CSPResNet', YOLOv10CSPDarknet='CSPDarknet',
               PPYOLOE='PP-YOLOE', YOLOv10='YOLOv10')
-ARCHS = dict(EConvNeXt=tuple(EConvNeXt.arch_settings), PPYOLOECSPResNet=('S', 'M', 'L'),
-             YOLOv10CSPDarknet=('S', 'M', 'L'))
+# Nothing of the reference shows how it names the large kernels of YOLOv10's S.
+ARCHS = dict(EConvNeXt=('mini', 'tiny', 'small'), PPYOLOECSPResNet=('S', 'M', 'L'), YOLOv10CSPDarknet=('M', 'L'))
 
 
 class Conversion(NamedTuple):

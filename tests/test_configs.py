@@ -118,7 +118,9 @@ def test_the_imagenet_configs_have_the_references_recipe(arch, params):
 
 
 @pytest.mark.parametrize('name', ['imagenet/e-convnext-mini_16xb64_in1k.py',
-                                  'demo/retinanet_e_convnext_mini_shapes.py'])
+                                  'demo/retinanet_e_convnext_mini_shapes.py',
+                                  'demo/ppyoloe-s_e-convnext-mini_8e_shapes.py',
+                                  'demo/yolov10-s_e-convnext-mini_8e_shapes.py'])
 def test_losses_in_mixed_precision_are_those_of_float32(name):
     """As --amp computes them, on the CPU in bfloat16: no step is left without a type or overflows."""
     cfg = Config.fromfile(ROOT / 'configs' / name)

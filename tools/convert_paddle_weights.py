@@ -13,8 +13,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', help='.pdparams file')
     parser.add_argument('out', help='.pth or .safetensors file to write')
     parser.add_argument('--arch', choices=('mini', 'tiny', 'small', 'S', 'M', 'L'),
-                        help='the backbone: mini to small of E-ConvNeXt, S to L of the detectors\' own (default: what '
-                        'the file fits)')
+                        help='the backbone: mini to small of E-ConvNeXt, S to L of PP-YOLOE\'s own, M and L of '
+                        'YOLOv10\'s own (default: what the file fits)')
     parser.add_argument('--widen-factor', type=float, default=1., metavar='FACTOR',
                         help='of a backbone of other widths (default: 1)')
     parser.add_argument('--deepen-factor', type=float, default=1., metavar='FACTOR',

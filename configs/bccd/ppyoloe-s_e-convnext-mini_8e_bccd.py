@@ -1,4 +1,4 @@
-# From scratch, at one size. A third of the epochs with the static assigner, as in the long recipe.
+# From scratch, at one size. Three of the epochs with the static assigner, about the part it has of the long recipe.
 _base_ = [
     '../_base_/models/ppyoloe-s_e-convnext-mini.py', '../_base_/datasets/bccd_detection.py',
     '../_base_/schedules/adamw_8e.py', '../_base_/runtime.py'

@@ -1,4 +1,4 @@
-# The same with the images' histograms equalised.
+# PP-YOLOE-S with E-ConvNeXt-mini on sonar, the images' histograms equalised.
 _base_ = [
     '../_base_/models/ppyoloe-s_e-convnext-mini.py', '../_base_/datasets/sonar-equalized_detection.py',
     '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'

@@ -9,6 +9,7 @@ import torch
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from rich.console import Console
@@ -43,7 +44,8 @@ def time_training(cfg: Config, shape: Tuple[int, int], batch_size: Optional[int]
     """Time training steps of a config's model on random images that lie in memory.
 
     What a step has: augmentation of the batch, forward and backward pass, the optimiser. What it has not: reading
-    and transforming images, communication between processes. Two steps come before the clock starts.
+    and transforming images, a random size for each batch, communication between processes. It is a step of the last
+    epoch, where settings change with the epoch. Two steps come before the clock starts.
 
     Args:
         cfg (Config): The config, of :func:`load_config`.
@@ -73,9 +75,14 @@ def time_training(cfg: Config, shape: Tuple[int, int], batch_size: Optional[int]
     with errors_of_the_user():
         if cfg.get('data_preprocessor'):
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        if preprocessor.get('batch_augments'):
+            preprocessor.batch_augments = [augment for augment in preprocessor.batch_augments
+                                           if augment.type != 'BatchSyncRandomResize'] or None
         model = MODELS.build(cfg.model).to(device).train()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     data = _random_batch(cfg, model, batch_size, shape)
+    MessageHub.get_current_instance().update_info('epoch', cfg.train_cfg.get('max_epochs', 1) - 1)
     wait = torch.cuda.synchronize if on_gpu else lambda: None
     for step in range(steps + 2):
         if step == 2:

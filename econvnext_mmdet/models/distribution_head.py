@@ -73,14 +73,13 @@ class DistributionHead(BaseDenseHead):
 
     def flatten(self, cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> Predictions:
         """Put the levels' maps, as ``forward`` returns them, after one another."""
-        # In mixed precision the maps are of half precision, too coarse for boxes and losses.
-        dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)
+        dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)  # in mixed precision they are of half
         scores, distances = (torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).to(dtype)
                              for maps in (cls_scores, bbox_preds))
         points = self.prior_generator.grid_priors(
             [level.shape[-2:] for level in cls_scores], dtype, scores.device, with_stride=True)
         num_points, points = [len(level) for level in points], torch.cat(points)
-        sides = self.integral(distances).reshape(len(scores), -1, 4) * points[:, 2:].repeat(1, 2)
+        sides = self._expectations(distances).reshape(len(scores), -1, 4) * points[:, 2:].repeat(1, 2)
         boxes = distance2bbox(points[:, :2].expand(len(scores), -1, -1), sides)
         return Predictions(scores, distances, boxes, points, num_points)
 
@@ -155,5 +154,11 @@ class DistributionHead(BaseDenseHead):
     def _sides(self, bbox_preds: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """The distances (N, 4, H, W) in pixels of each level's distributions."""
         return tuple(
-            self.integral(maps.permute(0, 2, 3, 1)).reshape(len(maps), *maps.shape[-2:], 4).permute(0, 3, 1, 2) * stride
-            for maps, stride in zip(bbox_preds, self.strides))
+            self._expectations(maps.permute(0, 2, 3, 1)).reshape(len(maps), *maps.shape[-2:], 4).permute(0, 3, 1, 2)
+            * stride for maps, stride in zip(bbox_preds, self.strides))
+
+    def _expectations(self, distances: Tensor) -> Tensor:
+        """Distances (n, 4) in strides of logits of 4 * (reg_max + 1) channels."""
+        # Mixed precision would take the last product in half precision: boxes off by a pixel and more.
+        with torch.autocast(distances.device.type, enabled=False):
+            return self.integral(distances.to(torch.promote_types(distances.dtype, torch.float32)))

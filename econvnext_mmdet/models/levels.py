@@ -1,4 +1,4 @@
-"""What backbone, neck and head hand to each other."""
+"""Checks of what backbone, neck and head are told and hand to each other."""
 from typing import Sequence
 
 from torch import Tensor

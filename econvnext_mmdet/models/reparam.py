@@ -4,6 +4,7 @@ from typing import Optional, Sequence
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
@@ -15,7 +16,7 @@ class RepConv(nn.Module):
         out_channels (int): Channels out.
         kernel_sizes (Sequence[int]): The odd kernel of each branch, the largest first.
         groups (int): Groups of each convolution. Defaults to 1.
-        norm_cfg (dict): The norm. Defaults to ``dict(type='BN')``.
+        norm_cfg (dict): The norm; only a BatchNorm can be folded. Defaults to ``dict(type='BN')``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_sizes: Sequence[int], groups: int = 1,
@@ -31,8 +32,8 @@ class RepConv(nn.Module):
         return F.silu(sum(branch(x) for branch in self.branches) if self.folded is None else self.folded(x))
 
     def switch_to_deploy(self) -> None:
-        """Fold the branches, whose parameters are gone then; nothing to do the second time."""
-        if self.folded is not None:
+        """Fold the branches, whose parameters are gone then; nothing to do the second time, or with another norm."""
+        if self.folded is not None or not all(isinstance(branch.norm, _BatchNorm) for branch in self.branches):
             return
         self.eval()
         folded, *others = (fuse_conv_bn_eval(branch.conv, branch.norm) for branch in self.branches)
@@ -51,7 +52,8 @@ def fold_branches(model: nn.Module) -> nn.Module:
     branch that only training uses is dropped.
 
     Args:
-        model (nn.Module): The model, which is changed, and left in evaluation mode: it cannot train any more.
+        model (nn.Module): The model, which is changed, and left in evaluation mode: it is no model to train
+            or to load a checkpoint into any more.
 
     Returns:
         nn.Module: The model.

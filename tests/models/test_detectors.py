@@ -1,4 +1,6 @@
 """PP-YOLOE and YOLOv10, against the reference's arrays, a second implementation, and what goes wrong."""
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from torch.utils.flop_counter import FlopCounterMode
 
-from econvnext_mmdet.engine import run
+from econvnext_mmdet.checkpoint import named_tensors, prepare_state
 from econvnext_mmdet.errors import UserError
 from econvnext_mmdet.models.ppyoloe import PPYOLOECSPResNet, PPYOLOEHead
 from econvnext_mmdet.models.reparam import RepConv, fold_branches
@@ -60,18 +62,22 @@ def reduced(name, num_classes=4, **backbone):
     return MODELS.build(cfg)
 
 
-@pytest.fixture(scope='module', params=sorted(SIZES))
-def reference(request):
+@lru_cache(maxsize=None)
+def reference(name):
     """A reduced detector with the reference's weights, in evaluation, in float64, and the reference's arrays."""
-    model = reduced(request.param)
-    factors = {key: SIZES[request.param][0][key] for key in ('arch', 'widen_factor', 'deepen_factor')}
-    state = convert(str(REFERENCE / f'{request.param}_reduced.pdparams'), **factors).checkpoint.state
-    counters = [key for key in model.load_state_dict(state, strict=False).missing_keys]
-    assert all(key.endswith('num_batches_tracked') for key in counters)
-    with np.load(REFERENCE / f'{request.param}_reduced.npz') as file:
+    model = reduced(name)
+    checkpoint = dict(state_dict=converted(name))
+    prepare_state(model, checkpoint, name)  # as load_from does: nothing may be left over, nor missing
+    model.load_state_dict(checkpoint['state_dict'], strict=False)  # without BN's counters of batches
+    with np.load(REFERENCE / f'{name}_reduced.npz') as file:
         arrays = {key: torch.from_numpy(value) for key, value in file.items()}
     return model.double().eval(), {
         key: value.double() if value.is_floating_point() else value for key, value in arrays.items()}
+
+
+def converted(name):
+    factors = {key: SIZES[name][0][key] for key in ('arch', 'widen_factor', 'deepen_factor')}
+    return dict(convert(str(REFERENCE / f'{name}_reduced.pdparams'), **factors).checkpoint.state)
 
 
 def close(found, expected):
@@ -84,8 +90,9 @@ def flat(maps, deepest_first):
     return torch.cat([level.flatten(2).transpose(1, 2) for level in (maps[::-1] if deepest_first else maps)], dim=1)
 
 
-def test_every_map_is_the_references(reference):
-    model, arrays = reference
+@pytest.mark.parametrize('name', sorted(SIZES))
+def test_every_map_is_the_references(name):
+    model, arrays = reference(name)
     deepest_first = isinstance(model.bbox_head, PPYOLOEHead)
     with torch.no_grad():
         feats = model.backbone(arrays['image'])
@@ -109,17 +116,11 @@ def samples(instances, shape=(128, 128)):
     return [DetDataSample(gt_instances=gt, metainfo=dict(img_shape=shape)) for gt in instances]
 
 
-def has_losses(reference, kind):
-    model, arrays = reference
-    return isinstance(model.bbox_head, PPYOLOEHead) == (kind == 'ppyoloe') and 'gt_bbox' in arrays
-
-
 @pytest.mark.parametrize('assigner, number', [('atss', 11), ('tal', 12)])
-def test_ppyoloes_assignments_and_losses_are_the_references(reference, epoch, assigner, number):
+def test_ppyoloes_assignments_and_losses_are_the_references(epoch, assigner, number):
     """The epoch chooses the assigner: ATSS for twelve epochs."""
-    if not has_losses(reference, 'ppyoloe'):
-        return
-    (model, arrays), head = reference, reference[0].bbox_head
+    model, arrays = reference('ppyoloe_e_convnext_tiny')
+    head = model.bbox_head
     epoch(number)
     order = torch.cat([torch.arange(320, 336), torch.arange(256, 320), torch.arange(256)])  # deepest first
     with torch.no_grad():
@@ -144,11 +145,9 @@ def test_ppyoloes_assignments_and_losses_are_the_references(reference, epoch, as
     close(sum(losses.values()), arrays[f'{assigner}_loss'])
 
 
-def test_yolov10s_losses_are_the_references(reference):
+def test_yolov10s_losses_are_the_references():
     """The reference's are times 16, for its batch and a constant."""
-    if not has_losses(reference, 'yolov10'):
-        return
-    model, arrays = reference
+    model, arrays = reference('yolov10_e_convnext_tiny')
     with torch.no_grad():
         losses = model.bbox_head.loss(model.extract_feat(arrays['image']), samples(ground_truth(arrays)))
     for branch, short in (('one_to_many', 'o2m'), ('one_to_one', 'o2o')):
@@ -188,6 +187,46 @@ def test_sizes_are_the_references(base, changes, gmacs, params, inference):
         assert sum(param.numel() for param in model.parameters()) == params
         model.bbox_head.switch_to_deploy() if cfg.model.type == 'YOLOv10' else None
         assert sum(param.numel() for param in model.parameters()) == inference
+
+
+@pytest.mark.parametrize('name, num_classes', [(name, number) for name in sorted(SIZES) for number in (1, 8)])
+def test_a_converted_detector_starts_one_of_other_classes(name, num_classes):
+    """By load_from: only the layers of the classes start fresh."""
+    model, checkpoint = reduced(name, num_classes), dict(state_dict=converted(name))
+    prepare_state(model, checkpoint, name)
+    left = [key for key in named_tensors(model) if key not in checkpoint['state_dict']]
+    assert left and all('cls_convs' in key and model.get_parameter(key).shape[0] == num_classes for key in left)
+
+
+@pytest.mark.parametrize('name', ['ppyoloe_e_convnext_tiny', 'yolov10_e_convnext_tiny'])
+def test_boxes_are_of_full_precision_in_mixed_precision(name):
+    """From the same maps: autocast would take the expectation of the distances in half precision."""
+    head = reduced(name).bbox_head
+    maps = [torch.randn(1, 4, size, size) for size in (16, 8, 4)], [
+        3 * torch.randn(1, 4 * (head.reg_max + 1), size, size) for size in (16, 8, 4)]
+    expected = head.flatten(*maps).boxes
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        torch.testing.assert_close(head.flatten(*maps).boxes, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', ['PPYOLOEHead', 'YOLOv10Head'])
+def test_a_head_starts_from_a_file(tmp_path, kind):
+    """The usual start of the last layers comes before what init_cfg loads, not after it."""
+    head = MODELS.build(dict(type=kind, num_classes=4, in_channels=[8, 16, 32]))
+    for param in head.parameters():
+        torch.nn.init.normal_(param)
+    torch.save(head.state_dict(), tmp_path / 'head.pth')
+    loaded = MODELS.build(dict(type=kind, num_classes=4, in_channels=[8, 16, 32], init_cfg=dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'head.pth'))))
+    loaded.init_weights()
+    for key, value in head.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+
+
+def test_a_norm_that_cannot_be_folded_is_left():
+    layer = RepConv(8, 8, (3, 1), norm_cfg=dict(type='GN', num_groups=2))
+    x = torch.rand(1, 8, 4, 4)
+    assert torch.equal(fold_branches(layer)(x), layer(x)) and layer.folded is None
 
 
 def random_statistics(model):
@@ -315,8 +354,8 @@ BOXES = {
 }
 
 
-@pytest.mark.parametrize('static', [True, False])
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name, static', [
+    *((name, False) for name in NAMES), *((name, True) for name in NAMES if name.startswith('ppyoloe'))])
 def test_whatever_the_boxes_every_parameter_learns(name, epoch, static):
     """Distributed training refuses parameters without a gradient, and none may be no number."""
     torch.manual_seed(0)
@@ -393,12 +432,16 @@ def test_detections_are_the_boxes_that_training_sees(name):
         predictions = head.flatten(*outs)
         found = head.predict_by_feat(*outs, batch_img_metas=metas, with_nms=False)
     for i in range(2):
-        best, labels = predictions.scores[i].sigmoid().flatten().sort(descending=True)[0], found[i].labels
-        torch.testing.assert_close(found[i].scores.sort(descending=True)[0], best)
-        point = int(predictions.scores[i].sigmoid().amax(1).argmax())
-        top = int(found[i].scores.argmax())
-        assert labels[top] == predictions.scores[i][point].argmax()
-        torch.testing.assert_close(found[i].bboxes[top], predictions.boxes[i][point].clamp(min=0))
+        scores = predictions.scores[i].sigmoid()  # (P, 4): every point has a box for each class
+        boxes = predictions.boxes[i].clamp(min=0)[:, None].expand(-1, 4, -1).reshape(-1, 4)
+        expected = torch.cat((scores.reshape(-1, 1), torch.arange(4).repeat(len(scores))[:, None], boxes), dim=1)
+        detected = torch.cat((found[i].scores[:, None], found[i].labels[:, None], found[i].bboxes), dim=1)
+        torch.testing.assert_close(by_rows(detected), by_rows(expected))
+
+
+def by_rows(table):
+    """A table (n, columns) with its rows in the order of their numbers."""
+    return table[np.lexsort(table.round(decimals=9).T.numpy()[::-1])]
 
 
 def test_yolov10_keeps_the_best_300_without_nms():
@@ -413,45 +456,3 @@ def test_yolov10_keeps_the_best_300_without_nms():
     result, = head.predict_by_feat(scores, distances, batch_img_metas=[dict(img_shape=(128, 128))])
     assert len(result) == 300 and result.scores[:2].tolist() == pytest.approx([torch.tensor(5.).sigmoid().item()] * 2)
     assert result.labels[:2].tolist() == [2, 2] and torch.equal(result.bboxes[0], result.bboxes[1])
-
-
-def test_the_assigner_changes_with_the_epoch_also_after_resuming(shapes, tmp_path, monkeypatch):
-    """ATSS in the first of two epochs; a training that is cut after it and resumed goes on task-aligned."""
-    used = []
-    by_place = PPYOLOEHead.assign_by_place
-    monkeypatch.setattr(PPYOLOEHead, 'assign_by_place', lambda self, *args: (used.append('static'), by_place(
-        self, *args))[1])
-    kind = TASK_UTILS.get('InsideTaskAlignedAssigner')
-    assign = kind.assign
-    monkeypatch.setattr(kind, 'assign', lambda self, *args: (used.append('dynamic'), assign(self, *args))[1])
-    whole = run.load_config(str(ROOT / 'configs/bccd/ppyoloe-s_e-convnext-mini_8e_bccd.py'),
-                            options(shapes, tmp_path / 'whole'))
-    run.train(whole)
-    assert used == ['static'] * 12 + ['dynamic'] * 12
-    used.clear()
-    cut = options(shapes, tmp_path / 'cut')
-    run.train(run.load_config(whole.filename, {**cut, 'train_cfg.max_epochs': 1}))
-    assert used == ['static'] * 12
-    used.clear()
-    run.train(run.load_config(whole.filename, cut), resume='auto')
-    assert used == ['dynamic'] * 12
-
-
-def options(shapes, work_dir):
-    """What makes of a BCCD config of PP-YOLOE a run of seconds on the synthetic shapes."""
-    changes = {
-        'work_dir': str(work_dir), 'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1,
-        'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34,
-        'model.neck.in_channels': [48, 96, 192], 'model.neck.out_channels': [24, 48, 96],
-        'model.bbox_head.in_channels': [24, 48, 96], 'model.bbox_head.num_classes': 4,
-        'model.train_cfg.initial_epoch': 1, 'train_dataloader.batch_size': 4}
-    for split, folder in (('train', 'train'), ('val', 'val'), ('test', 'val')):
-        changes.update({
-            f'{split}_dataloader.num_workers': 0, f'{split}_dataloader.persistent_workers': False,
-            f'{split}_dataloader.dataset.data_root': f'{shapes}/',
-            f'{split}_dataloader.dataset.metainfo.classes': ('circle', 'square', 'triangle', 'star'),
-            f'{split}_dataloader.dataset.ann_file': f'annotations/{folder}.json',
-            f'{split}_dataloader.dataset.data_prefix.img': f'{folder}/'})
-        if split != 'train':
-            changes[f'{split}_evaluator.ann_file'] = f'{shapes}/annotations/val.json'
-    return changes

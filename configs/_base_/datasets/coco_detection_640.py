@@ -1,4 +1,4 @@
-# COCO boxes at 640 x 640, whatever the image's shape, with the augmentation of PP-YOLOE and YOLOv10: colours, a larger
+# COCO boxes at 640 x 640, whatever the image's shape, with PP-YOLOE's augmentation: colours, a larger
 # canvas of ImageNet's mean colour (in RGB, which Expand turns to the images' BGR), a crop that keeps boxes, a flip.
 # Changing the size from batch to batch is left to the model's data_preprocessor.
 _base_ = 'coco_detection.py'

@@ -8,8 +8,11 @@ _base_ = 'coco_detection_640.py'
 data_root = 'data/sonar/'
 metainfo = dict(
     classes=('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre'))
+train_pipeline = _base_.train_pipeline
+train_pipeline[3].update(mean=[0, 0, 0])  # what Expand adds is as black as the water
 train_dataloader = dict(
     dataset=dict(
+        pipeline=train_pipeline,
         data_root=data_root, metainfo=metainfo, ann_file='annotations/train.json',
         data_prefix=dict(img='images/')))
 val_dataloader = dict(

@@ -1,6 +1,6 @@
 # The reference's 36 epochs for PP-YOLOE and YOLOv10: AdamW with 2e-4 for 4 images a device, weight decay 5e-4. It does
-# not say on how many devices; 4 are assumed, as in its ImageNet recipe. The warm-up and the cosine are these detectors'
-# usual ones.
+# not say on how many devices; 4 are assumed, as in its ImageNet recipe. Warm-up, cosine, clipping, and no decay of
+# norms and biases are not its: the last two are what all configs here have.
 _base_ = 'adamw_1x.py'
 max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs)

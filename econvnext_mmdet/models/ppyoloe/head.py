@@ -34,8 +34,8 @@ class PPYOLOEHead(DistributionHead):
     """PP-YOLOE's efficient task-aligned head (arXiv 2203.16250).
 
     For its first epochs it learns the points that ATSS (arXiv 1912.02424) assigns, by where they are; after them those
-    of the task-aligned assigner, by what is predicted there. The epoch is the runner's, and so goes on in a training
-    that is resumed.
+    of the task-aligned assigner, by what is predicted there. The epoch is that of MMEngine's loop by epochs, and so
+    goes on in a training that is resumed; a loop by iterations counts none, and would leave it at the first.
 
     Args:
         num_classes (int): Number of classes.

@@ -81,12 +81,12 @@ class YOLOv10Head(DistributionHead):
             self.assigners = {name: TASK_UTILS.build(train_cfg[name]) for name in ('one_to_many', 'one_to_one')}
 
     def init_weights(self) -> None:
-        """Initialise the last layers for few objects and equally likely distances, all else as ``init_cfg`` says."""
-        super().init_weights()
+        """Initialise for few objects and equally likely distances, or as ``init_cfg`` says."""
         for branch in (self.one_to_many, self.one_to_one):
             for cls_conv, reg_conv, stride in zip(branch.cls_convs, branch.reg_convs, self.strides):
                 cls_conv[-1].bias.data.fill_(math.log(5 / self.num_classes / (640 / stride)**2))
                 constant_init(reg_conv[-1], 0, bias=1)
+        super().init_weights()
 
     def forward(self, feats: Sequence[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
         """Map the neck's maps (N, C_i, H, W) to the one-to-one branch's logits of scores (N, num_classes, H, W) and of
@@ -131,4 +131,5 @@ class YOLOv10Head(DistributionHead):
 
     def switch_to_deploy(self) -> None:
         """Drop the branch that only training uses."""
-        self._modules.pop('one_to_many', None)
+        if hasattr(self, 'one_to_many'):
+            del self.one_to_many
