@@ -81,13 +81,15 @@ def convert(source: str, arch: Optional[str] = None, widen_factor: float = 1., d
             unfit = error
     if not differences:
         raise unfit
-    best = max(differences, key=lambda name: differences[name].matched)
+    # By shapes, and by names where the factors are wrong and no shape is right.
+    best = max(differences, key=lambda name: (differences[name].matched, -len(differences[name].missing + differences[
+        name].extra)))
     title = f'{title}-{best}' + ('' if detector else ' classifier' if LINEAR in state else ' backbone')
     differences[best].refuse(title, source, exact=True)
     meta = dict(
         converted_from=Path(source).name, sha256=hashlib.sha256(Path(source).read_bytes()).hexdigest(),
         converted_by=f'econvnext_mmdet {__version__}', unused=unused, model=title,
-        arch=dict(arch=best, widen_factor=widen_factor, deepen_factor=deepen_factor))
+        arch=dict(arch=best, widen_factor=widen_factor, deepen_factor=deepen_factor), **parts)
     return Conversion(Checkpoint(state, meta), unused)
 
 

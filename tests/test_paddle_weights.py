@@ -120,7 +120,8 @@ def test_a_whole_detector(tmp_path, name, kwargs, model):
     arrays = read_pdparams(path)
     conversion = convert(path, **kwargs)
     state, meta = conversion.checkpoint
-    assert meta['model'] == model
+    assert meta['model'] == model and meta['bbox_head']['num_classes'] == 4
+    assert meta['neck']['num_blocks'] == 1 and meta['neck'].get('arch', 'L') == 'L'
     assert len(state) - 1 == len(arrays) - len(conversion.unused)  # and the bins' numbers, which are not in the file
     assert all(re.search(r'gamma$|^backbone\.norm\.|proj_conv', name) for name in conversion.unused)
     if conversion.checkpoint.meta['arch']['arch'] == 'tiny':  # its backbone starts another detector

@@ -14,7 +14,8 @@ def parse_args() -> argparse.Namespace:
         'print what the config\'s epochs would take on one such device: reading images is left out.')
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='size of an image in pixels (default: 800 1280, of a classifier 224 224)')
+                        help='size of an image in pixels (default: 800 1280, of a classifier 224 224, of a detector '
+                        'whose test resizes to one shape that shape)')
     parser.add_argument('--batch-size', type=int, help='images a step (default: the config\'s)')
     parser.add_argument('--steps', type=int, default=10, help='number of timed steps (default: 10)')
     parser.add_argument('--images', type=int,

@@ -28,6 +28,9 @@ def main() -> None:
     from econvnext_mmdet.paddle_weights import convert_file
     (state, meta), unused = convert_file(args.source, args.out, args.arch, args.widen_factor, args.deepen_factor)
     print(f'{args.out}: {meta["model"]}, {len(state)} tensors')
+    for part in ('neck', 'bbox_head'):
+        if part in meta:
+            print(f'the {part} of the config: {meta[part]}')
     if unused:
         print(f'not used: {len(unused)} parameters', *unused, sep='\n  ')
 

@@ -11,7 +11,8 @@ def parse_args() -> argparse.Namespace:
         'backbone alone: convolutions, linear layers and matrix products, as papers count.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='size of the image in pixels (default: 800 1280, of a classifier 224 224)')
+                        help='size of the image in pixels (default: 800 1280, of a classifier 224 224, of a detector '
+                        'whose test resizes to one shape that shape)')
     args = parser.parse_args()
     if args.shape and min(args.shape) < 1:
         parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')

@@ -197,6 +197,7 @@ def _measure(rows: List[Dict[str, Any]], cfgs: List[Config]) -> None:
     """Count and time the configs' networks, and add the numbers to their rows."""
     shapes = []
     console = Console(stderr=True)
+    console.print(f'counting {len(rows)} networks, then timing {PASSES} passes of each: minutes on a CPU')
     for row, cfg in zip(track(rows, 'counting', console=console, disable=not console.is_terminal), cfgs):
         try:
             shapes.append(tested_shape(cfg))
