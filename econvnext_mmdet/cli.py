@@ -46,26 +46,29 @@ def run(main: Callable[[], None], when_interrupted: str = 'nothing was written')
     """
     try:
         main()
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        status = 1
-    except BrokenPipeError:  # the reader of the output has had enough, as `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    except OSError as error:
-        if error.filename is None:  # nothing that the user named
-            raise
-        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and error.filename is None:
+            raise  # nothing that the user named
+        # Workers of a data loader that still wait for work must neither hold the process back nor outlive it; and
+        # they complain where the loader goes first, which it does with the error.
+        for worker in multiprocessing.active_children():
+            worker.kill()
+            worker.join()
+        status = _report(error, when_interrupted)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _report(error: BaseException, when_interrupted: str) -> int:
+    """Say what ended a tool; the exit status."""
+    if isinstance(error, KeyboardInterrupt):
         print(f'interrupted: {when_interrupted}', file=sys.stderr)
-        status = 130
+        return 130
+    if isinstance(error, BrokenPipeError):  # the reader of the output has had enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif isinstance(error, OSError):
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
     else:
-        return
-    # Workers of a data loader that still wait for work must neither hold the process back nor outlive it.
-    for worker in multiprocessing.active_children():
-        worker.kill()
-        worker.join()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+        print(f'error: {error}', file=sys.stderr)
+    return 1
