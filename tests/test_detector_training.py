@@ -50,7 +50,7 @@ def narrow(kind, shapes, work_dir, epochs, folder='val', **options):
     return cfg
 
 
-@pytest.mark.parametrize('kind, epochs', [('ppyoloe', 80), ('yolov10', 100)])
+@pytest.mark.parametrize('kind, epochs', [('ppyoloe', 80), ('yolov10', 90)])
 def test_sixteen_images_are_learnt_and_detected_alike_by_the_folded_network(tmp_path, kind, epochs):
     make_shapes(str(tmp_path / 'data'), num_train=16, num_val=1, size=(96, 96), seed=3)
     options = {'optim_wrapper.optimizer.lr': 3e-3, 'param_scheduler.0.end': 20, 'param_scheduler.1.end': epochs}
