@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, Differences, named_tensors, write_checkpoint
 from .errors import UserError, examples
+from .models import EConvNeXt
 from .paddle_names import backbone_of, detector_of, to_torch_name
 from .paddle_pickle import read_pdparams
 from .version import __version__
@@ -21,7 +22,7 @@ REG_BIAS = dict(PPYOLOE='bbox_head.reg_convs.0.bias', YOLOv10='bbox_head.one_to_
 TITLES = dict(EConvNeXt='E-ConvNeXt', PPYOLOECSPResNet='CSPResNet', YOLOv10CSPDarknet='CSPDarknet',
               PPYOLOE='PP-YOLOE', YOLOv10='YOLOv10')
 # Nothing of the reference shows how it names the large kernels of YOLOv10's S.
-ARCHS = dict(EConvNeXt=('mini', 'tiny', 'small'), PPYOLOECSPResNet=('S', 'M', 'L'), YOLOv10CSPDarknet=('M', 'L'))
+ARCHS = dict(EConvNeXt=tuple(EConvNeXt.arch_settings), PPYOLOECSPResNet=('S', 'M', 'L'), YOLOv10CSPDarknet=('M', 'L'))
 
 
 class Conversion(NamedTuple):
@@ -117,17 +118,18 @@ def _size(state: Dict[str, Tensor], key: str, source: str) -> int:
 def _neck_and_head(detector: str, state: Dict[str, Tensor], source: str) -> Dict[str, dict]:
     """The configs of a detector's neck and head, in the sizes of a file."""
     blocks = {match[1] for match in map(re.compile(r'neck\.bottom_up\.0\.blocks\.(\d+)\.').match, state) if match}
-    # Of the layers at strides 8, 16 and 32.
-    channels = [_size(state, f'neck.{layer}.conv{3 if detector == "PPYOLOE" else 2}.bn.bias', source)
-                for layer in ('top_down.1' if detector == 'YOLOv10' else 'top_down.2', 'bottom_up.0', 'bottom_up.1')]
     neck = dict(type=f'{detector}PAFPN', num_blocks=len(blocks))
     if detector == 'PPYOLOE':
-        neck.update(out_channels=channels)
-        bias = 'bbox_head.cls_convs.0.bias'
+        shallowest, last, cls_bias = 'top_down.2', 'conv3', 'bbox_head.cls_convs.0.bias'
     else:
+        shallowest, last, cls_bias = 'top_down.1', 'conv2', 'bbox_head.one_to_one.cls_convs.0.2.bias'
         neck.update(arch='L' if any(key.startswith('neck.top_down.0.blocks.0.0.') for key in state) else 'M')
-        bias = 'bbox_head.one_to_one.cls_convs.0.2.bias'
-    head = dict(type=f'{detector}Head', num_classes=_size(state, bias, source), in_channels=channels)
+    # Of the layers at strides 8, 16 and 32.
+    channels = [_size(state, f'neck.{layer}.{last}.bn.bias', source)
+                for layer in (shallowest, 'bottom_up.0', 'bottom_up.1')]
+    if detector == 'PPYOLOE':
+        neck.update(out_channels=channels)
+    head = dict(type=f'{detector}Head', num_classes=_size(state, cls_bias, source), in_channels=channels)
     return dict(neck=neck, bbox_head=head)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import torch
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
 from ..checkpoint import pretrained_of
-from ..complexity import count_model, tested_shape, type_name
+from ..complexity import build_model, count, tested_shape, type_name, unscaled_sample
 from ..datasets.checks import datasets_of
 from ..engine.benchmark import time_inference
 from ..engine.run import load_config
@@ -200,11 +201,12 @@ def _measure(rows: List[Dict[str, Any]], cfgs: List[Config]) -> None:
     console.print(f'counting {len(rows)} networks, then timing {PASSES} passes of each: minutes on a CPU')
     for row, cfg in zip(track(rows, 'counting', console=console, disable=not console.is_terminal), cfgs):
         try:
-            shapes.append(tested_shape(cfg))
-            model, _ = count_model(cfg, shapes[-1])
+            shape = tested_shape(cfg)
+            model = count(build_model(cfg), torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
         except UserError as error:
             raise UserError(f'{row["config"]} cannot be counted: {error}') from error
-        row.update(input=list(shapes[-1]), params=model.params, gflops=2 * model.macs / 1e9)
+        shapes.append(shape)
+        row.update(input=list(shape), params=model.params, gflops=2 * model.macs / 1e9)
     latencies, device = time_inference(list(zip(cfgs, shapes)), PASSES)
     for row, latency in zip(rows, latencies):
         row.update(latency=latency, device=device)

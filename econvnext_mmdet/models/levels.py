@@ -1,9 +1,23 @@
-"""Checks of what backbone, neck and head are told and hand to each other."""
-from typing import Sequence
+"""What backbone, neck and head are told and hand to each other, and checks of it."""
+from typing import Sequence, Tuple
 
+from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..errors import UserError
+
+
+class StagedBackbone(BaseModule):
+    """A backbone of a ``stem`` and four ``stages``, a subclass's, of which all but the first give a map."""
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Map images (N, 3, H, W) to maps at strides 8, 16 and 32."""
+        x = self.stem(x)
+        outs = []
+        for stage in self.stages:
+            x = stage(x)
+            outs.append(x)
+        return tuple(outs[1:])
 
 
 def check_levels(feats: Sequence[Tensor], in_channels: Sequence[int], part: str) -> None:

@@ -1,12 +1,7 @@
-# PP-YOLOE-L with E-ConvNeXt-tiny. Each batch of a training has a size of its own, 320 to 768 pixels a side.
-custom_imports = dict(imports=['econvnext_mmdet'])
+# PP-YOLOE-L with E-ConvNeXt-tiny.
+_base_ = 'e-convnext_ms-320-768.py'
 model = dict(
     type='PPYOLOE',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
-        pad_size_divisor=32,
-        batch_augments=[dict(type='BatchSyncRandomResize', random_size_range=(320, 768), interval=1)]),
-    backbone=dict(type='EConvNeXt', arch='tiny', out_indices=(1, 2, 3)),
     neck=dict(
         type='PPYOLOEPAFPN', in_channels=[256, 512, 1024], out_channels=[192, 384, 768], num_blocks=3),
     bbox_head=dict(type='PPYOLOEHead', num_classes=80, in_channels=[192, 384, 768]),

@@ -1,15 +1,9 @@
-# YOLOv10-L with E-ConvNeXt-tiny. Each batch of a training has a size of its own, 320 to 768 pixels a side. Without
-# NMS: the most of a level, then the best of all.
-custom_imports = dict(imports=['econvnext_mmdet'])
+# YOLOv10-L with E-ConvNeXt-tiny. Without NMS: the most of a level, then the best of all.
+_base_ = 'e-convnext_ms-320-768.py'
 channels = [256, 512, 1024]
 overlap = dict(type='CIoUOverlaps2D')
 model = dict(
     type='YOLOv10',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
-        pad_size_divisor=32,
-        batch_augments=[dict(type='BatchSyncRandomResize', random_size_range=(320, 768), interval=1)]),
-    backbone=dict(type='EConvNeXt', arch='tiny', out_indices=(1, 2, 3)),
     neck=dict(type='YOLOv10PAFPN', arch='L', in_channels=channels, num_blocks=3),
     bbox_head=dict(type='YOLOv10Head', num_classes=80, in_channels=channels),
     train_cfg=dict(

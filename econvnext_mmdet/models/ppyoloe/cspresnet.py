@@ -1,19 +1,18 @@
 """CSPResNet, the backbone that PP-YOLOE (arXiv 2203.16250) is published with."""
 from collections import OrderedDict
-from typing import Optional, Tuple
+from typing import Optional
 
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
 from ..econvnext import ESE
-from ..levels import check_arch
+from ..levels import StagedBackbone, check_arch
 from .layers import ACT, CSPLayer, RepBlock
 
 
 @MODELS.register_module()
-class PPYOLOECSPResNet(BaseModule):
+class PPYOLOECSPResNet(StagedBackbone):
     """PP-YOLOE's own backbone: residual RepVGG blocks in cross-stage partial stages with channel attention.
 
     Maps images (N, 3, H, W) to the outputs of its last three stages, at strides 8, 16 and 32. ``out_channels`` holds
@@ -53,12 +52,3 @@ class PPYOLOECSPResNet(BaseModule):
                 down=ConvModule(channels[i], mid, 3, stride=2, **layer),
                 csp=CSPLayer(mid, mid, channels[i + 1],
                              {str(j): RepBlock(mid // 2, True, norm_cfg) for j in range(number)}, ESE(mid), norm_cfg))))
-
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to maps at strides 8, 16 and 32."""
-        x = self.stem(x)
-        outs = []
-        for stage in self.stages:
-            x = stage(x)
-            outs.append(x)
-        return tuple(outs[1:])

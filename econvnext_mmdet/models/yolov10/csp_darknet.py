@@ -1,19 +1,18 @@
 """The backbone that YOLOv10 (arXiv 2405.14458) is published with."""
 from functools import partial
-from typing import Optional, Tuple
+from typing import Optional
 
 from mmcv.cnn import ConvModule
 from mmdet.models.backbones.csp_darknet import SPPBottleneck
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
-from ..levels import check_arch
+from ..levels import StagedBackbone, check_arch
 from .layers import ACT, CIB, PSA, Bottleneck, C2f, SCDown
 
 
 @MODELS.register_module()
-class YOLOv10CSPDarknet(BaseModule):
+class YOLOv10CSPDarknet(StagedBackbone):
     """YOLOv10's own backbone: C2f layers, compact inverted blocks in the last of them, and partial self-attention.
 
     Maps images (N, 3, H, W) to the outputs of its last three stages, at strides 8, 16 and 32. ``out_channels`` holds
@@ -55,12 +54,3 @@ class YOLOv10CSPDarknet(BaseModule):
             if i == 3:
                 stage += [SPPBottleneck(out_channels, out_channels, **layer), PSA(out_channels, norm_cfg)]
             self.stages.append(nn.Sequential(*stage))
-
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to maps at strides 8, 16 and 32."""
-        x = self.stem(x)
-        outs = []
-        for stage in self.stages:
-            x = stage(x)
-            outs.append(x)
-        return tuple(outs[1:])
