@@ -12,8 +12,8 @@ from .voc import Report, read_images, read_objects, to_coco
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 
 # All that the boxes do not need: the tags of other elements, the XML declaration, comments, stray ampersands.
-_NOT_NEEDED = re.compile(r'<!--.*?-->|<(?!/?(?:annotation|object|name|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&',
-                         re.DOTALL)
+_NOT_NEEDED = re.compile(
+    r'<!--.*?-->|<(?!/?(?:annotation|object|name|difficult|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&', re.DOTALL)
 
 
 def sonar_to_coco(root: str, out_dir: str, val_fraction: float = 0.2, seed: int = 0,

@@ -30,7 +30,7 @@ class Run(NamedTuple):
     Attributes:
         folder (str): Its work directory.
         name (str): The name of its config.
-        settings (dict): All of its config but the seed and the work directory, to tell whether two are the same.
+        settings (dict): Its config without seed, work directory and ``resume``, to tell whether two are the same.
         start (str): The checkpoint that its backbone or the whole model started from, '' for none.
         seed (int, optional): None where none was set.
         epochs (int): How many epochs.
@@ -75,7 +75,10 @@ def read_run(folder: str) -> Run:
                         'or was cut short, which tools/train.py --resume mends, or it is no detector\'s')
     starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
     seed = (cfg.get('randomness') or {}).pop('seed', None)
-    cfg.pop('work_dir', None)
+    if not cfg.get('randomness'):  # as where the seed was not mentioned
+        cfg.pop('randomness', None)
+    for key in ('work_dir', 'resume'):  # a job that may be restarted is begun with --resume, too
+        cfg.pop(key, None)
     return Run(
         folder=folder, name=names[0].stem, settings=cfg.to_dict(), start=cfg.get('load_from') or ''.join(starts),
         seed=seed, epochs=epochs, metrics=dict(AP=metrics[-1]['coco/bbox_mAP'], AP50=metrics[-1]['coco/bbox_mAP_50']),
@@ -118,7 +121,7 @@ def compare_runs(folders: Sequence[str], index: str) -> Tuple[List[Dict[str, Any
         there are none where folders are given and none is a finished training.
 
         - ``config``, ``data``, ``detector``, ``backbone``: names, those of the index where it has the config.
-        - ``start``, ``epochs``, ``seeds``.
+        - ``start``, ``epochs``, ``seeds``, of which one that was not set is None.
         - ``AP`` and ``AP50``: each a dict with the ``values`` by seed, from 0 to 1, their ``mean`` and their standard
           deviation ``std`` (of a sample; None of one run).
         - ``minutes``: the mean over the seeds.
@@ -171,7 +174,8 @@ def _group(folders: Sequence[str]) -> Tuple[List[List[Run]], List[str]]:
             if other.settings != run.settings:
                 raise UserError(f'{other.folder} and {run.folder} are of one config, {run.name}, and differ in more '
                                 'than the seed; give each a config of its own, or leave one out')
-            if other.seed == run.seed:
+            one = Path(other.folder).resolve() == Path(run.folder).resolve()
+            if one or other.seed == run.seed is not None:  # where none was set, each drew its own
                 raise UserError(f'{other.folder} and {run.folder} are of one config, start and seed ({run.seed}); '
                                 'give one of them')
         group.append(run)
@@ -223,9 +227,10 @@ def runs_table(rows: List[Dict[str, Any]]) -> str:
     for row in rows:
         untrained = row['AP'] is None
         start = f'`{row["start"]}`' if row['start'] else 'scratch'
+        seeds = ', '.join('-' if seed is None else str(seed) for seed in row['seeds'] or ())
         cells = [
             row['data'] or '-', row['detector'], row['backbone'],
-            *(('-', '-', '-') if untrained else (start, row['epochs'], ', '.join(map(str, row['seeds'])))),
+            *(('-', '-', '-') if untrained else (start, row['epochs'], seeds)),
             _size(row['input']), f'{row["params"] / 1e6:.2f}', f'{row["gflops"]:.2f}',
             '-' if row['paper_gflops'] is None else row['paper_gflops'],
             'no run' if untrained else _mean(row['AP']),

@@ -44,7 +44,10 @@ class ConvBNAct(nn.Sequential):
 
 
 class ESE(nn.Module):
-    """Effective squeeze-and-excitation: one weight in [0, 1] a channel (CenterMask, arXiv 1911.06667)."""
+    """Effective squeeze-and-excitation: one weight in [0, 1] a channel (CenterMask, arXiv 1911.06667).
+
+    The same as mmdet's ``ChannelAttention``; here for the classifier, which is to work without mmdet.
+    """
 
     def __init__(self, channels: int):
         super().__init__()

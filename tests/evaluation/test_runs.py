@@ -107,6 +107,20 @@ def test_seeds_are_put_together_and_starts_are_not(work_dir, index):
     assert untrained['config'] == 'published'
 
 
+def test_seeds_that_were_not_set_are_put_together(work_dir, index, tmp_path):
+    """MMEngine draws another for each training. A job that may be restarted is begun with --resume."""
+    unset = 'del randomness\n'
+    folders = [work_dir('a', 0.1, extra=unset), work_dir('b', 0.2, extra=unset + 'resume = True\n'),
+               work_dir('c', 0.3, seed=1)]
+    row, _ = compare_runs(folders, index)[0]
+    assert (row['seeds'], row['AP']['values']) == ([None, None, 1], [0.1, 0.2, 0.3])
+    assert '| -, -, 1 |' in runs_table([row])
+    (tmp_path / 'link').symlink_to(folders[0])
+    for again in (folders[0], f'{tmp_path}/link'):
+        with pytest.raises(UserError, match='give one of them'):
+            compare_runs([folders[0], again], index)
+
+
 def test_names_and_the_papers_numbers_are_the_metafiles(work_dir, index):
     """What a metafile does not say comes from the config."""
     rows, _ = compare_runs([work_dir('a', 0.3), work_dir('d', 0.4, config='other')], index)

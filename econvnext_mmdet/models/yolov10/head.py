@@ -116,7 +116,8 @@ class YOLOv10Head(DistributionHead):
 
     def loss_by_feat(self, cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor],
                      batch_gt_instances: Sequence[InstanceData], batch_img_metas: Sequence[dict],
-                     branch: str = 'one_to_one') -> Dict[str, Tensor]:
+                     batch_gt_instances_ignore: Optional[Sequence[InstanceData]] = None, *,
+                     branch: str) -> Dict[str, Tensor]:
         """The losses of the maps that a branch returns, against the boxes that its assigner assigns."""
         predictions = self.flatten(cls_scores, bbox_preds)
         assignments = [self.assigners[branch].assign(pred, gt)
