@@ -120,8 +120,12 @@ def count_model(cfg: Config, shape: Tuple[int, int]) -> Tuple[Complexity, Comple
         tuple[Complexity, Complexity]: Of the model and of its backbone.
     """
     model = build_model(cfg)
-    image = torch.zeros(1, 3, *shape)
-    return count(model, image, [unscaled_sample(shape)], mode='tensor'), count(model.backbone, image)
+    return count_network(model, shape), count(model.backbone, torch.zeros(1, 3, *shape))
+
+
+def count_network(model: nn.Module, shape: Tuple[int, int]) -> Complexity:
+    """Count a model of :func:`build_model` for one image of a shape (height, width) in pixels."""
+    return count(model, torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
 
 
 def _limit_masks(roi_head: CascadeRoIHead) -> None:

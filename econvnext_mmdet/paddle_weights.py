@@ -83,8 +83,7 @@ def convert(source: str, arch: Optional[str] = None, widen_factor: float = 1., d
     if not differences:
         raise unfit
     # By shapes, and by names where the factors are wrong and no shape is right.
-    best = max(differences, key=lambda name: (differences[name].matched, -len(differences[name].missing + differences[
-        name].extra)))
+    best, _ = max(differences.items(), key=lambda item: (item[1].matched, -len(item[1].missing) - len(item[1].extra)))
     title = f'{title}-{best}' + ('' if detector else ' classifier' if LINEAR in state else ' backbone')
     differences[best].refuse(title, source, exact=True)
     meta = dict(

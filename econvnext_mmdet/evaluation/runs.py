@@ -5,13 +5,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import torch
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
 from ..checkpoint import pretrained_of
-from ..complexity import build_model, count, tested_shape, type_name, unscaled_sample
+from ..complexity import build_model, count_network, tested_shape, type_name
 from ..datasets.checks import datasets_of
 from ..engine.benchmark import time_inference
 from ..engine.run import load_config
@@ -74,9 +73,8 @@ def read_run(folder: str) -> Run:
         raise UserError(f'{folder} holds no evaluation of boxes after epoch {epochs}, its last: the training goes on '
                         'or was cut short, which tools/train.py --resume mends, or it is no detector\'s')
     starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
-    seed = (cfg.get('randomness') or {}).pop('seed', None)
-    if not cfg.get('randomness'):  # as where the seed was not mentioned
-        cfg.pop('randomness', None)
+    cfg.randomness = cfg.get('randomness') or {}  # without a seed it is as where it was not mentioned
+    seed = cfg.randomness.pop('seed', None)
     for key in ('work_dir', 'resume'):  # a job that may be restarted is begun with --resume, too
         cfg.pop(key, None)
     return Run(
@@ -174,8 +172,8 @@ def _group(folders: Sequence[str]) -> Tuple[List[List[Run]], List[str]]:
             if other.settings != run.settings:
                 raise UserError(f'{other.folder} and {run.folder} are of one config, {run.name}, and differ in more '
                                 'than the seed; give each a config of its own, or leave one out')
-            one = Path(other.folder).resolve() == Path(run.folder).resolve()
-            if one or other.seed == run.seed is not None:  # where none was set, each drew its own
+            same_seed = run.seed is not None and other.seed == run.seed  # where none was set, each drew its own
+            if same_seed or Path(other.folder).samefile(run.folder):
                 raise UserError(f'{other.folder} and {run.folder} are of one config, start and seed ({run.seed}); '
                                 'give one of them')
         group.append(run)
@@ -206,7 +204,7 @@ def _measure(rows: List[Dict[str, Any]], cfgs: List[Config]) -> None:
     for row, cfg in zip(track(rows, 'counting', console=console, disable=not console.is_terminal), cfgs):
         try:
             shape = tested_shape(cfg)
-            model = count(build_model(cfg), torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
+            model = count_network(build_model(cfg), shape)
         except UserError as error:
             raise UserError(f'{row["config"]} cannot be counted: {error}') from error
         shapes.append(shape)

@@ -1,5 +1,6 @@
 # Eight epochs on a few hundred images, for detectors to be compared from scratch on a CPU: two images a step, since few
-# images make few steps, and evaluated once, after the last epoch, since that is on the test split.
+# images make few steps, and evaluated once, after the last epoch, since that is on the test split. Base of other short
+# schedules from scratch, too.
 _base_ = 'adamw_1x.py'
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
