@@ -1,20 +1,22 @@
-# make setup   the environment in .venv, from a bare machine; nothing to do the second time
-# make demo    train on synthetic shapes, print the COCO table, write pictures of the detections
-# make test    the tests
+# make setup   create the environment in .venv, from a bare machine; the second time there is nothing to do
+# make demo    train on synthetic shapes, print the COCO table, draw the detections
+# make lint    check style, spelling, imports between folders and types
+# make test    run the tests
 VENV ?= .venv
 PY = $(VENV)/bin/python
 DEMO = configs/demo/retinanet_e_convnext_mini_shapes.py
 WORK = work_dirs/demo
 
-# The demo and the tests run on the CPU: the same result from the same seed, with a GPU there or not. Not so what
-# they depend on: setup compiles for the GPU that it sees.
+# The demo and the tests run on the CPU, so that a seed gives the same result with and without a GPU. Setup does see the
+# GPU, because it compiles MMCV's operators for it.
 ON_CPU = CUDA_VISIBLE_DEVICES=
 
-.PHONY: setup demo test
+.PHONY: setup demo lint test
 setup: $(VENV)/.stack
 
-$(VENV)/.stack: requirements/stack.txt requirements/build.txt requirements/dev.txt requirements/lock.txt setup.py tools/setup_env.sh
-	VENV=$(VENV) bash tools/setup_env.sh
+$(VENV)/.stack: requirements/stack.txt requirements/build.txt requirements/dev.txt requirements/lock.txt \
+		requirements/setup_env.sh setup.py
+	VENV=$(VENV) bash requirements/setup_env.sh
 	@touch $@
 
 data/shapes: | setup
@@ -24,6 +26,9 @@ demo: setup data/shapes
 	$(ON_CPU) $(PY) tools/train.py $(DEMO) --work-dir $(WORK)
 	$(ON_CPU) $(PY) tools/test.py $(DEMO) "$$(cat $(WORK)/last_checkpoint)" --work-dir $(WORK) --show-dir $(WORK)/pictures
 	@echo "pictures of the ground truth (left) and the detections (right): $(WORK)/pictures"
+
+lint: setup
+	$(PY) -m pre_commit run --all-files
 
 test: setup
 	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests

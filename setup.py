@@ -1,22 +1,51 @@
+import os
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-here = Path(__file__).parent
-version = {}
-exec((here / 'econvnext_mmdet' / 'version.py').read_text(), version)
+ROOT = Path(__file__).parent.resolve()
+PACKAGE = 'econvnext_mmdet'
+# MMEngine and MIM look for these in the folder .mim of an installed package.
+MIM = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithConfigs(build_py):
+    """Adds the configs, the tools and the model index to the package: as links if it is installed with -e."""
+
+    def run(self) -> None:
+        super().run()
+        folder = (ROOT if self.editable_mode else Path(self.build_lib)) / PACKAGE / '.mim'
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in MIM:
+            source = ROOT / name
+            if self.editable_mode:
+                (folder / name).symlink_to(os.path.relpath(source, folder))
+            elif source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(source, folder)
+
+
+version: dict = {}
+exec((ROOT / PACKAGE / 'version.py').read_text(), version)
 
 setup(
-    name='econvnext_mmdet',
+    name=PACKAGE,
     version=version['__version__'],
     description='E-ConvNeXt (arXiv 2508.20955) as a backbone for MMDetection',
-    long_description=(here / 'README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.8',
-    packages=find_packages(include=['econvnext_mmdet', 'econvnext_mmdet.*']),
-    package_data={'econvnext_mmdet.evaluation': ['templates/*.html']},
-    # torch and the OpenMMLab libraries are not named here: their forks have other distribution names, so pip
-    # would install the originals over them. requirements/stack.txt pins what runs together.
-    install_requires=['faster-coco-eval', 'pycocotools', 'safetensors'],
+    python_requires='>=3.10',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={f'{PACKAGE}.reports': ['templates/*.html']},
+    cmdclass=dict(build_py=BuildWithConfigs),
+    # torch, OpenCV and the OpenMMLab libraries are not named here. They come in several distributions (CUDA or CPU
+    # builds, headless OpenCV, upstream or OneDL forks), and pip would install a second one over the one that is there.
+    # requirements/stack.txt pins what runs together.
+    install_requires=['faster-coco-eval', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
+    extras_require=dict(report=['jinja2']),
 )

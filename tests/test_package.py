@@ -1,4 +1,5 @@
-"""The package as others install and import it."""
+"""The package as others install and import it, and the rules that hold for all of it."""
+
 import ast
 import os
 import re
@@ -6,16 +7,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+from mmengine.hub import get_config
 
 import econvnext_mmdet
-from econvnext_mmdet import requirements
 
-from .conftest import ROOT
+from .helpers import ROOT, as_options, options
 
-ALONE = '''
+TOOLS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'tools').rglob('*.py'))
+ALONE = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -38,7 +42,7 @@ model.init_weights()
 model.eval()
 print([out.shape[1] for out in model(torch.rand(1, 3, 32, 32))])
 print(sorted(name for name in sys.modules if name in ('mmcv', 'mmdet', 'mmpretrain')))
-'''
+"""
 
 
 def python(code, **kwargs):
@@ -51,94 +55,136 @@ def test_torch_and_mmengine_are_enough():
     assert python(ALONE).splitlines()[-2:] == ['[24, 48, 96, 192]', '[]']
 
 
-def test_the_wheel_installs_and_imports(tmp_path):
-    """All of the package is in the wheel, which requires no torch and no OpenMMLab by name and runs where installed."""
-    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
-    source = tmp_path / 'source'
-    shutil.copytree(ROOT / 'econvnext_mmdet', source / 'econvnext_mmdet',
-                    ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'README.md', 'LICENSE'):
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the tree without the links that an installation with -e leaves in it."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    for name in ('econvnext_mmdet', 'configs', 'tools'):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'model-index.yml'):
         shutil.copy(ROOT / name, source)
-    subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', tmp_path, '.'],
-                   cwd=source, check=True)
-    (wheel, ) = tmp_path.glob('econvnext_mmdet-*.whl')
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
+    build = [*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, '.']
+    subprocess.run(build, cwd=source, check=True)
+    (path,) = folder.glob('econvnext_mmdet-*.whl')
+    return path
+
+
+@pytest.fixture(scope='module')
+def site(wheel):
+    """A folder with the installed wheel."""
+    target = wheel.parent / 'site'
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
+    subprocess.run([*pip, 'install', '--no-deps', '--target', target, wheel], check=True)
+    return target
+
+
+def test_the_wheel_is_complete(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        (metadata, ) = (archive.read(name).decode() for name in names if name.endswith('METADATA'))
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / 'econvnext_mmdet').rglob('*.py')}
-    assert {name for name in names if name.endswith('.py')} == sources
-    # Neither torch nor a distribution of OpenMMLab's, whose forks have other names.
-    assert re.findall('Requires-Dist: (.*)', metadata) == ['faster-coco-eval', 'pycocotools', 'safetensors']
-    assert 'econvnext_mmdet/evaluation/templates/report.html' in names
+        (metadata,) = (archive.read(name).decode() for name in names if name.endswith('METADATA'))
+    package = ROOT / 'econvnext_mmdet'
+    files = {str(path.relative_to(ROOT)) for path in package.rglob('*.py') if '.mim' not in path.parts}
+    for folder in ('configs', 'tools'):
+        for path in (ROOT / folder).rglob('*'):
+            if path.is_file() and '__pycache__' not in path.parts:
+                files.add(f'econvnext_mmdet/.mim/{path.relative_to(ROOT)}')
+    files |= {'econvnext_mmdet/.mim/model-index.yml', 'econvnext_mmdet/reports/templates/report.html'}
+    assert {name for name in names if '.dist-info/' not in name} == files
+    # Neither torch nor OpenCV nor a distribution of OpenMMLab: they come in several distributions.
+    assert re.findall('Requires-Dist: (.*)', metadata) == [
+        'faster-coco-eval',
+        'matplotlib',
+        'numpy',
+        'pycocotools',
+        'rich',
+        'safetensors',
+        'jinja2; extra == "report"',
+    ]
     assert f'Version: {econvnext_mmdet.__version__}' in metadata
-    target = tmp_path / 'site'
-    subprocess.run([*pip, 'install', '--no-deps', '--target', target, wheel], check=True)
-    code = f'import sys; sys.path.insert(0, {str(target)!r}); import econvnext_mmdet; print(econvnext_mmdet.__file__)'
-    assert python(code, cwd=tmp_path).splitlines()[-1].startswith(str(target))
+    assert 'Requires-Python: >=3.10' in metadata
 
 
-def test_a_library_that_does_not_import_gets_one_line(monkeypatch):
-    def fail(name):
-        raise AssertionError('MMCV==2.2.0 is used but incompatible.\nPlease install mmcv<2.2.0.')
-    monkeypatch.setattr(requirements, 'import_module', fail)
-    with pytest.raises(ImportError, match=r'does not import: MMCV==2.2.0 is used but incompatible. Please install'):
-        requirements.check_versions()
+def test_the_installed_wheel_trains_in_another_folder(site, shapes, tmp_path):
+    """With a config of the package by name, and a tool of the package."""
+    (tmp_path / 'mine.py').write_text("_base_ = 'econvnext_mmdet::demo/retinanet_e_convnext_mini_shapes.py'\n")
+    changes = {**options(shapes, 'work'), 'train_cfg.max_epochs': 1, 'train_dataloader.batch_size': 12}
+    tool = site / 'econvnext_mmdet' / '.mim' / 'tools' / 'train.py'
+    done = subprocess.run(
+        [sys.executable, tool, 'mine.py', *as_options(changes)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(site)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'Epoch(train) [1][1/1]' in done.stdout + done.stderr and (tmp_path / 'work' / 'epoch_1.pth').is_file()
+    where = python('import econvnext_mmdet; print(econvnext_mmdet.__file__)', env={'PYTHONPATH': str(site)})
+    assert where.splitlines()[-1].startswith(str(site))
 
 
-@pytest.mark.parametrize('name, version, says', [
-    ('torch', '1.13.1', 'needs torch 2.1 or later; found 1.13.1'),
-    ('mmdet', '2.28.0', 'needs mmdet 3.0 or later; found 2.28.0'),
-])
-def test_an_unsupported_version_gets_one_line(monkeypatch, name, version, says):
-    monkeypatch.setattr(sys.modules[name], '__version__', version)
-    with pytest.raises(ImportError) as caught:
-        requirements.check_versions()
-    assert str(caught.value) == f'econvnext_mmdet {econvnext_mmdet.__version__} {says}'
+def test_mmengine_finds_the_configs_by_name():
+    name = 'retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py'
+    cfg = get_config(f'econvnext_mmdet::{name}')
+    assert cfg.to_dict() == Config.fromfile(ROOT / 'configs' / name).to_dict()
 
 
-def test_version_is_the_same_everywhere():
+def test_the_version_is_the_same_everywhere():
     assert f'\nversion: {econvnext_mmdet.__version__}\n' in (ROOT / 'CITATION.cff').read_text()
+    assert f'\n## {econvnext_mmdet.__version__}' in (ROOT / 'CHANGELOG.md').read_text().replace('[', '')
 
 
-def test_the_pinned_stack_is_what_is_installed():
-    """One environment: what requirements/ pins is what these tests run with."""
-    from importlib.metadata import version
+def test_the_pinned_stack_is_installed():
+    """The tests run with the versions in requirements/, and all of them are locked."""
+    locked = (ROOT / 'requirements' / 'lock.txt').read_text().lower().replace('_', '-').splitlines()
     for file in ('stack.txt', 'build.txt', 'dev.txt'):
         for line in (ROOT / 'requirements' / file).read_text().splitlines():
             if line and not line.startswith('#'):
                 name, _, pinned = line.partition('==')
                 assert version(name).split('+')[0] == pinned, name
+                # pip brings its own setuptools and wheel, and a lock does not name them.
+                assert line.lower().replace('_', '-') in locked or name in ('setuptools', 'wheel'), line
 
 
 def test_opencv_needs_no_libgl():
     assert 'libGL' not in python("import cv2; print(open('/proc/self/maps').read())")
 
 
-@pytest.mark.parametrize('goal', ['setup', 'demo', 'test'])
-def test_setup_sees_the_gpu_whatever_asks_for_it(goal, tmp_path):
-    """mmcv's operators are built for the GPU that setup sees; the demo and the tests hide it from themselves alone."""
-    (tmp_path / 'tools').mkdir()
+@pytest.mark.parametrize('goal', ['setup', 'demo', 'lint', 'test'])
+def test_setup_sees_the_gpu_for_every_goal(goal, tmp_path):
+    """Setup builds MMCV's operators for the GPU that it sees. Only the demo and the tests themselves run without it."""
     shutil.copy(ROOT / 'Makefile', tmp_path)
-    for path in ('requirements/stack.txt', 'requirements/build.txt', 'requirements/dev.txt', 'requirements/lock.txt',
-                 'setup.py'):
+    for path in (
+        'requirements/stack.txt',
+        'requirements/build.txt',
+        'requirements/dev.txt',
+        'requirements/lock.txt',
+        'setup.py',
+    ):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
-    (tmp_path / 'tools' / 'setup_env.sh').write_text('echo "${CUDA_VISIBLE_DEVICES-all}" >seen; exit 3')
+    (tmp_path / 'requirements' / 'setup_env.sh').write_text('echo "${CUDA_VISIBLE_DEVICES-all}" >seen; exit 3')
     env = {key: value for key, value in os.environ.items() if key not in ('CUDA_VISIBLE_DEVICES', 'MAKEFLAGS')}
     assert subprocess.run(['make', goal], cwd=tmp_path, env=env, capture_output=True).returncode
     assert (tmp_path / 'seen').read_text() == 'all\n'
 
 
-@pytest.mark.parametrize('tool', sorted(path.name for path in (ROOT / 'tools').glob('*.py')))
-def test_tools_run_by_their_name(tool):
-    done = subprocess.run([ROOT / 'tools' / tool, '--help'], capture_output=True, text=True,
-                          env={**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'})
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_tool_runs_by_its_name(tool):
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    done = subprocess.run([ROOT / tool, '--help'], capture_output=True, text=True, env={**os.environ, 'PATH': path})
     assert done.returncode == 0 and 'usage' in done.stdout
+    # Its own example names the right path.
+    assert f'tools/{tool.partition("/")[2]} ' in f'{ast.get_docstring(ast.parse((ROOT / tool).read_text()))} '
 
 
-def test_tools_hold_no_logic():
-    """They parse and call: besides parse_args and main, tools define nothing."""
-    for path in (ROOT / 'tools').rglob('*.py'):
-        defined = {node.name for node in ast.walk(ast.parse(path.read_text()))
-                   if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        assert defined == {'parse_args', 'main'}, path
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_tool_holds_no_logic(tool):
+    """It parses and calls: it defines only parse_args and main."""
+    defined = {
+        node.name
+        for node in ast.walk(ast.parse((ROOT / tool).read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+    assert defined == {'parse_args', 'main'}

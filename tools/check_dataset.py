@@ -1,40 +1,51 @@
 #!/usr/bin/env python
-"""Look at a config's data before training: tools/check_dataset.py configs/mine.py
+"""Check the data of a config before training: tools/check_dataset.py configs/mine.py
 
-Exit status: 0, or 1 where training or evaluation would fail or be wrong.
+Exit status: 0, or 1 if training or evaluation would fail or be wrong.
 """
+
 import argparse
 import sys
 from pathlib import Path
 
-from econvnext_mmdet import cli
+from econvnext_mmdet.utils import cli
+from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.utils.files import check_ending
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Count and check the data that a config trains and evaluates on, and draw a few training samples '
-        'as the pipeline delivers them. Exit status 1 where training or evaluation would fail or be wrong.')
+        description='Count and check the data that a config trains and evaluates on, and draw some training samples as '
+        'the pipeline delivers them. The exit status is 1 if training or evaluation would fail or be wrong.'
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--annotations-only', action='store_true', help='read no image and draw none')
-    parser.add_argument('--picture', metavar='FILE',
-                        help='where to draw the samples (default: work_dirs/ and the config\'s name, samples.jpg)')
+    parser.add_argument('--annotations-only', action='store_true', help='neither read nor draw images')
+    parser.add_argument(
+        '--picture',
+        metavar='FILE',
+        help='picture of the samples to write, .jpg or .png (default: samples.jpg in the work directory)',
+    )
     parser.add_argument('--samples', type=int, default=9, metavar='N', help='samples to draw (default: %(default)s)')
-    parser.add_argument('--json', metavar='FILE', help='write what was found to a JSON file')
+    parser.add_argument('--json', metavar='FILE', help='write the findings to a JSON file')
     cli.add_config_options(parser)
     args = parser.parse_args()
     if args.samples < 1:
-        parser.error(f'--samples expects a number from 1, got {args.samples}')
-    if args.picture and Path(args.picture).suffix.lower() not in ('.jpg', '.jpeg', '.png'):
-        parser.error(f'--picture expects a .jpg or .png, got {args.picture}')
+        parser.error(f'--samples expects 1 or more, got {args.samples}')
+    if args.picture:
+        try:
+            check_ending(args.picture.lower(), ('.jpg', '.jpeg', '.png'), '--picture')
+        except UserError as error:
+            parser.error(str(error))
     return args
 
 
 def main() -> None:
     args = parse_args()
-    # Imported late: --help and wrong options answer at once.
+    # These imports are slow. --help and wrong options answer without them.
     from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
-    from econvnext_mmdet.engine.run import errors_of_the_user, load_config
-    from econvnext_mmdet.files import check_writable, write_json
+    from econvnext_mmdet.utils.config import explain_user_errors, load_config
+    from econvnext_mmdet.utils.files import check_writable, write_json
+
     if args.json:
         check_writable(args.json)
     cfg = load_config(args.config, args.cfg_options)
@@ -45,11 +56,11 @@ def main() -> None:
     training = [inspection for inspection in inspections if inspection.split == 'train']
     if not args.annotations_only and training and not has_errors(training):
         picture = args.picture or str(Path(cfg.work_dir) / 'samples.jpg')
-        with errors_of_the_user():
+        with explain_user_errors():
             draw_samples(cfg, picture, args.samples)
-        print(f'samples as the training pipeline delivers them: {picture}')
+        print(f'samples from the training pipeline: {picture}')
     elif not args.annotations_only:
-        print('no samples drawn: the config has no training data, or they have errors')
+        print('no samples drawn: the config has no training data, or its training data have errors')
     if has_errors(inspections):
         print('training or evaluation would fail or be wrong: see the errors above')
         sys.exit(1)
@@ -57,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run_tool(main)

@@ -1,27 +1,42 @@
 #!/usr/bin/env python
-"""Make the synthetic datasets: tools/make_shapes.py data/shapes"""
+"""Make a synthetic data set: tools/make_shapes.py data/shapes"""
+
 import argparse
 
-from econvnext_mmdet import cli
+from econvnext_mmdet.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Make a dataset of textured shapes from a seed: in COCO\'s format with boxes and instance masks, '
-        'or, with --classification, one shape an image in a folder for each of 16 classes.')
-    parser.add_argument('out', help='the folder to make; gets train/ and val/, and annotations/{train,val}.json')
-    parser.add_argument('--classification', action='store_true', help='make the dataset for classification')
-    parser.add_argument('--train', type=int, help='number of training images (default: 800, for classification 3200)')
-    parser.add_argument('--val', type=int, help='number of validation images (default: 100, for classification 480)')
-    parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='size of an image in pixels (default: 288 288, for classification 112 112)')
-    parser.add_argument('--diameters', type=float, nargs=2, metavar=('MIN', 'MAX'),
-                        help='the smallest and the largest shape, as parts of the image\'s short side (default: 0.22 '
-                        '0.85, for classification 0.5 0.95)')
-    parser.add_argument('--seed', type=int, help='seed of the random numbers (default: 0, for classification 1)')
+        description="Make a data set of textured shapes from a seed: in COCO's format with boxes and instance masks, "
+        'or, with --classification, images of one shape each, in one folder for each of 16 classes.'
+    )
+    parser.add_argument('out', help='folder to make, with train/, val/ and annotations/{train,val}.json')
+    parser.add_argument('--classification', action='store_true', help='make a data set for classification')
+    parser.add_argument('--train', type=int, help='number of training images (default: 800; classification: 3200)')
+    parser.add_argument('--val', type=int, help='number of validation images (default: 100; classification: 480)')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='image size in pixels (default: 288 288; classification: 112 112)',
+    )
+    parser.add_argument(
+        '--diameters',
+        type=float,
+        nargs=2,
+        metavar=('MIN', 'MAX'),
+        help="smallest and largest shape, as fractions of the image's short side (default: 0.22 0.85; classification: "
+        '0.5 0.95)',
+    )
+    parser.add_argument('--seed', type=int, help='seed of the random numbers (default: 0; classification: 1)')
     args = parser.parse_args()
-    defaults = (dict(train=3200, val=480, size=(112, 112), seed=1) if args.classification else
-                dict(train=800, val=100, size=(288, 288), seed=0))
+    defaults = (
+        dict(train=3200, val=480, size=(112, 112), seed=1)
+        if args.classification
+        else dict(train=800, val=100, size=(288, 288), seed=0)
+    )
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -30,7 +45,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    # These imports are slow. --help and wrong options answer without them.
     from econvnext_mmdet.datasets import shapes
+
     make = shapes.make_classification if args.classification else shapes.make_shapes
     diameters = args.diameters or (shapes.CLASSIFICATION_DIAMETERS if args.classification else shapes.DIAMETERS)
     counts = make(args.out, args.train, args.val, tuple(args.size), args.seed, tuple(diameters))
@@ -40,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run_tool(main)

@@ -1,31 +1,32 @@
 """Layer-wise learning-rate decay for detectors."""
-from typing import List, Optional, Tuple
+
+from collections.abc import Callable
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's constructor with rates that rise from the stem to the head (arXiv 2106.08254).
+    """MMEngine's constructor with learning rates that rise from the stem to the head (arXiv 2106.08254).
 
-    A parameter's rate is multiplied by ``layer_decay_rate ** (num_layers - 1 - layer)``: 1 for the neck and
-    the heads. The layer comes from the ``get_layer_depth`` of the model or of the backbone in it, so any
-    backbone that has one will do. All of ``paramwise_cfg`` that mmengine knows works as there.
+    The rate of a parameter is multiplied by ``layer_decay_rate ** (num_layers - 1 - layer)``. For the neck and the
+    heads this factor is 1. ``get_layer_depth`` of the model or of its backbone gives the layer, so any backbone with
+    this method can be used. All other settings in ``paramwise_cfg`` work as in MMEngine.
 
-    mmdet's constructor takes every backbone with 'ConvNeXt' in the name of its class for ConvNeXt, and
-    mmpretrain's wants ``get_layer_depth`` on the whole model, which detectors lack.
+    MMDetection's constructor takes every backbone with 'ConvNeXt' in its class name for ConvNeXt. MMPretrain's needs
+    ``get_layer_depth`` on the whole model, which detectors do not have.
 
     Args:
-        optim_wrapper_cfg (dict): The optimiser wrapper, with ``optimizer`` in it.
-        paramwise_cfg (dict): mmengine's, and ``layer_decay_rate`` (float in (0, 1]).
+        optim_wrapper_cfg: The config of the optimiser wrapper, including ``optimizer``.
+        paramwise_cfg: MMEngine's settings, and ``layer_decay_rate``, a number in (0, 1].
 
     Raises:
-        UserError: No rate, or no part of the model has ``get_layer_depth``.
+        UserError: The rate is missing or out of range, or the model has no ``get_layer_depth``.
 
     Example:
         >>> optim_wrapper = dict(
@@ -34,32 +35,39 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ...     paramwise_cfg=dict(layer_decay_rate=0.8, norm_decay_mult=0., bias_decay_mult=0.))
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None):
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         rate = self.paramwise_cfg.get('layer_decay_rate')
         if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-            raise UserError('LayerDecayOptimWrapperConstructor needs paramwise_cfg.layer_decay_rate in (0, 1]; '
-                            f'got {rate!r}.')
+            raise UserError(
+                f'LayerDecayOptimWrapperConstructor needs paramwise_cfg.layer_decay_rate in (0, 1]; got {rate!r}'
+            )
 
-    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
         """Append a group for each trainable parameter of ``module`` to ``params``."""
         super().add_params(params, module, prefix, **kwargs)
-        if prefix:  # a submodule: the layers are counted once, over the whole model
+        if prefix:  # a submodule; the layers are counted once, for the whole model
             return
-        backbone, backbone_prefix = self._find_backbone(module)
+        get_layer_depth, backbone_prefix = self._find_layer_depth(module)
         names = {id(param): name for name, param in module.named_parameters()}
         for group in params:
-            layer, num_layers = backbone.get_layer_depth(names[id(group['params'][0])], backbone_prefix)
-            scale = self.paramwise_cfg['layer_decay_rate']**(num_layers - 1 - layer)
+            layer, num_layers = get_layer_depth(names[id(group['params'][0])], backbone_prefix)
+            scale = self.paramwise_cfg['layer_decay_rate'] ** (num_layers - 1 - layer)
             group['lr'] = group.get('lr', self.base_lr) * scale
-        print_log(f'layer-wise decay over {num_layers} layers: rates from {min(g["lr"] for g in params):.3g} '
-                  f'to {max(g["lr"] for g in params):.3g}', logger='current')
+        print_log(
+            f'layer-wise decay over {num_layers} layers: learning rates from {min(g["lr"] for g in params):.3g} '
+            f'to {max(g["lr"] for g in params):.3g}',
+            logger='current',
+        )
 
     @staticmethod
-    def _find_backbone(model: nn.Module) -> Tuple[nn.Module, str]:
-        """The backbone with ``get_layer_depth`` in a model, and what stands before its parameters' names."""
+    def _find_layer_depth(model: nn.Module) -> tuple[Callable[[str, str], tuple[int, int]], str]:
+        """``get_layer_depth`` of the backbone, and the prefix of the backbone's parameters in the model."""
         backbone = getattr(model, 'backbone', model)
-        if not hasattr(backbone, 'get_layer_depth'):
-            raise UserError(f'layer-wise decay needs a backbone with get_layer_depth, as EConvNeXt; the '
-                            f'{type(backbone).__name__} of this {type(model).__name__} has none.')
-        return backbone, '' if backbone is model else 'backbone.'
+        get_layer_depth = getattr(backbone, 'get_layer_depth', None)
+        if not callable(get_layer_depth):
+            raise UserError(
+                'layer-wise decay needs a backbone with get_layer_depth, such as EConvNeXt; the '
+                f'{type(backbone).__name__} of this {type(model).__name__} does not have it'
+            )
+        return get_layer_depth, '' if backbone is model else 'backbone.'

@@ -1,161 +1,189 @@
-"""COCO's average precision and recall of detections, by faster-coco-eval or by pycocotools."""
+"""COCO's average precision and recall, computed by faster-coco-eval or by pycocotools."""
+
 import io
 import json
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
-from ..datasets.coco_format import check_annotations, find_bad_masks, find_broken_rle, is_rle
-from ..errors import UserError
-from ..files import load_json, no_garbage_collection
+from ..utils.errors import UserError
+from ..utils.files import load_json, no_garbage_collection
+from .coco_format import check_annotations, find_bad_masks, find_broken_rle, is_rle
+from .coco_stats import COCO_STATS, PRECISION_STATS
 
 ENGINES = ('faster-coco-eval', 'pycocotools')
-# COCO's twelve numbers in its order: precision over IoU 0.5 to 0.95, at 0.5 and at 0.75, of small (area below
-# 32^2), medium and large (from 96^2) objects; recall with 1, 10 and 100 detections an image, then by size.
-STATS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl')
+# The fields of a results file that hold boxes and masks, by COCO's iouType.
 GEOMETRY = dict(bbox='bbox', segm='segmentation')
 
 
 @dataclass
 class CocoResult:
-    """An evaluation of boxes or masks.
+    """The result of an evaluation of boxes or masks. COCO's value for a number without ground truth is -1.
 
     Attributes:
-        stats (dict[str, float]): The twelve numbers of ``STATS``; -1 where there is no ground truth to find.
-        classes (list[dict]): For each class, in the order of their ids, ``name``, ``objects`` (crowd regions left
-            out) and six of the numbers, ``AP`` to ``APl``, with ``AR`` (100 detections).
-        precision (ndarray): Shape (10 IoU thresholds, 101 recalls, classes, 4 areas, 3 limits of detections).
-        scores (ndarray): The score at which each of these precisions is reached, of the same shape.
-        iou_thrs (ndarray): The thresholds.
-        seconds (float): What the engine took, from its ``evaluate`` to its ``summarize``.
-        images (tuple[int, int]): How many images have detections, and how many there are.
+        stats: The twelve numbers of ``COCO_STATS``.
+        classes: One dict per class, in the order of the ids: ``name``, ``objects`` (their number without crowd regions)
+            and the numbers of ``CLASS_STATS``.
+        precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections).
+        scores: The score at which each precision is reached. Same shape as ``precision``.
+        iou_thrs: The IoU thresholds.
+        seconds: The time from the engine's ``evaluate`` to its ``summarize``.
+        images: The number of images with detections, and the number of all images.
     """
-    stats: Dict[str, float]
-    classes: List[dict]
+
+    stats: dict[str, float]
+    classes: list[dict]
     precision: np.ndarray
     scores: np.ndarray
     iou_thrs: np.ndarray
     seconds: float
-    images: Tuple[int, int]
+    images: tuple[int, int]
 
 
-def _engine(name: str) -> tuple:
+def _engine(name: str) -> tuple[Any, Any]:
     """The classes COCO and COCOeval of an engine."""
     if name not in ENGINES:
-        raise UserError(f'the engine is one of {", ".join(ENGINES)}; got {name!r}')
+        raise UserError(f'the engine must be {" or ".join(ENGINES)}; got {name!r}')
     if name == 'pycocotools':
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
+
         return COCO, COCOeval
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
-        raise UserError(f"faster-coco-eval does not import ({error}): `pip install faster-coco-eval`, or take "
-                        "the engine 'pycocotools'") from error
+        raise UserError(
+            f'cannot import faster-coco-eval ({error}); run `pip install faster-coco-eval`, or use the engine '
+            "'pycocotools'"
+        ) from error
     return COCO, COCOeval_faster
 
 
-def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> List[dict]:
-    """The detections of one image in COCO's results format.
+def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> list[dict]:
+    """Convert the detections of one image to COCO's results format.
 
     Args:
-        image_id (int): COCO's id of the image.
-        instances (dict): ``labels`` (n, ), ``bboxes`` (n, 4) as x1, y1, x2, y2 in pixels of the original image,
-            ``scores`` (n, ), tensors or arrays, and, where the model predicts masks, ``masks``: n compressed
-            RLEs.
-        cat_ids (Sequence[int]): COCO's category id of each label.
+        image_id: COCO's id of the image.
+        instances: Tensors or arrays: ``labels`` (n, ), ``bboxes`` (n, 4) as x1, y1, x2, y2 in pixels of the original
+            image, and ``scores`` (n, ). If the model predicts masks, also ``masks``: n compressed RLEs.
+        cat_ids: COCO's category id of each label.
 
     Returns:
-        list[dict]: An entry a detection with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height),
-        ``score`` and, with masks, ``segmentation``.
+        One entry per detection with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, with
+        masks, ``segmentation``.
     """
     entries = []
     for label, box, score in zip(*(instances[key].tolist() for key in ('labels', 'bboxes', 'scores'))):
-        entries.append(dict(image_id=image_id, category_id=cat_ids[label],
-                            bbox=[box[0], box[1], box[2] - box[0], box[3] - box[1]], score=score))
+        entries.append(
+            dict(
+                image_id=image_id,
+                category_id=cat_ids[label],
+                bbox=[box[0], box[1], box[2] - box[0], box[3] - box[1]],
+                score=score,
+            )
+        )
     for entry, rle in zip(entries, instances.get('masks', ())):
         counts = rle['counts']
         entry['segmentation'] = dict(
-            size=list(rle['size']), counts=counts.decode() if isinstance(counts, bytes) else counts)
+            size=list(rle['size']), counts=counts.decode() if isinstance(counts, bytes) else counts
+        )
     return entries
 
 
 class CocoEvaluator:
     """Evaluates detections against a COCO ground truth.
 
-    Both engines give the same numbers; faster-coco-eval is the faster by far.
+    Both engines give the same numbers. faster-coco-eval is much faster.
 
     Args:
-        coco (dict): The content of an annotation file, which it may change.
-        engine (str): 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
-        classes (Sequence[str], optional): The classes to evaluate; objects and detections of others are left out.
-            Defaults to None: all.
+        coco: The content of an annotation file. It may be changed.
+        engine: 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
+        classes: The classes to evaluate. Objects and detections of other classes do not count. Defaults to None: all.
 
     Raises:
-        UserError: There is no such engine or class, the engine is not installed, or the ground truth lacks what
-            COCO's evaluation reads of it.
+        UserError: The engine does not exist or is not installed, a class does not exist, or the ground truth lacks
+            something that COCO's evaluation reads.
     """
 
-    def __init__(self, coco: dict, engine: str = 'faster-coco-eval', classes: Optional[Sequence[str]] = None):
+    def __init__(self, coco: dict, engine: str = ENGINES[0], classes: Sequence[str] | None = None):
         self._coco_class, self._eval_class = _engine(engine)
-        coco.setdefault('annotations', [])  # a test set without labels may have none
+        coco.setdefault('annotations', [])  # a test set without labels may lack them
         check_annotations(coco)
         if engine != 'pycocotools':
             for part in ('images', 'categories'):
                 for item in coco[part]:
                     if not isinstance(item['id'], int):
-                        raise UserError(f'{engine} takes numbers as ids of {part}, and here is {item["id"]!r}; take '
-                                        "the engine 'pycocotools'")
+                        raise UserError(
+                            f'{engine} accepts only numbers as ids of {part}; got {item["id"]!r}; use the engine '
+                            "'pycocotools'"
+                        )
         self._left_out = _leave_out(coco, classes)
         if not coco['categories']:
-            raise UserError('there are no categories, and so nothing to evaluate')
+            raise UserError('the annotation file has no categories, so there is nothing to evaluate')
         for image in coco['images']:
-            image.update(height=int(image['height']), width=int(image['width']))  # 64.0 is no size of an RLE
+            image.update(height=int(image['height']), width=int(image['width']))  # an RLE has whole sizes, not 64.0
         for i, annotation in enumerate(coco['annotations']):
-            # The engines take the id of a match for true or false, and so an object with id 0 for unmatched.
+            # The engines use the id of a match as true or false, so they take an object with id 0 for unmatched.
             annotation['id'] = i + 1
             annotation.setdefault('iscrowd', 0)
         self.coco = self._load(coco)
         self.image_sizes = {image['id']: (image['height'], image['width']) for image in coco['images']}
         self.categories = {category['id']: category['name'] for category in coco['categories']}
 
-    def _load(self, content: dict):
+    @classmethod
+    def from_file(cls, path: str, engine: str = ENGINES[0], classes: Sequence[str] | None = None) -> 'CocoEvaluator':
+        """Read the ground truth from an annotation file. Every error names the file.
+
+        See the class for ``engine`` and ``classes``.
+
+        Raises:
+            UserError: Same as for the class, and if the file cannot be read.
+        """
+        coco = load_json(path, dict)
+        try:
+            return cls(coco, engine, classes)
+        except UserError as error:
+            raise UserError(f'{path}: {error}') from None
+
+    def _load(self, content: dict) -> Any:
+        """Make the engine's COCO object from the content of an annotation file."""
         coco = self._coco_class()
         coco.dataset = content
         with redirect_stdout(io.StringIO()):  # pycocotools prints
             coco.createIndex()
         return coco
 
-    def evaluate(self, entries: List[dict], iou_type: str = 'bbox',
-                 cat_ids: Optional[Sequence[int]] = None) -> CocoResult:
+    def evaluate(self, entries: list[dict], iou_type: str = 'bbox', cat_ids: Sequence[int] | None = None) -> CocoResult:
         """Evaluate detections.
 
         Args:
-            entries (list[dict]): Of a COCO results file; left as they are. Those of classes that are left out do
-                not count.
-            iou_type (str): 'bbox' or 'segm'. An object's size is that of the annotation file, a detection's is
-                that of its box or of its mask.
-            cat_ids (Sequence[int], optional): The categories to evaluate. Defaults to None: all.
+            entries: The content of a COCO results file. It is not changed. Detections of classes that the evaluator
+                leaves out do not count.
+            iou_type: 'bbox' or 'segm'. The area of an object is the one in the annotation file. The area of a detection
+                is that of its box or of its mask.
+            cat_ids: The categories to evaluate. Defaults to None: all.
 
         Returns:
-            CocoResult: The numbers, 0 where there are objects and no detections.
+            The numbers. They are 0 if there are objects but no detections.
 
         Raises:
-            UserError: An entry or an annotation lacks what the evaluation needs, or refers to no image or class.
+            UserError: An entry or an annotation lacks something that the evaluation needs, or refers to an image or
+                class that does not exist.
         """
         key = GEOMETRY[iou_type]
         with no_garbage_collection(), redirect_stdout(io.StringIO()):  # pycocotools prints
             entries = self.kept(entries)
             self._check(entries, key)
-            # Only what is evaluated: with a box there too, the engines would take it for the area of a mask.
+            # Without this selection, the engines would compute the area of a mask from the box next to it.
             entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
             if entries:
                 detections = self.coco.loadRes(entries)
-            else:  # which pycocotools' loadRes cannot
+            else:  # pycocotools' loadRes fails on an empty list
                 detections = self._load(dict(self.coco.dataset, annotations=[]))
             engine = self._eval_class(self.coco, detections, iou_type)
             engine.params.catIds = list(self.categories if cat_ids is None else cat_ids)
@@ -171,11 +199,23 @@ class CocoEvaluator:
             if annotation['category_id'] in index and not annotation['iscrowd']:
                 objects[index[annotation['category_id']]] += 1
         classes = [
-            dict(name=self.categories[category], objects=int(objects[i]), **_precisions(precision[:, :, i, :, -1]),
-                 AR=_mean(recall[:, i, 0, -1])) for category, i in index.items()]
-        return CocoResult(dict(zip(STATS, map(float, engine.stats))), classes, precision, engine.eval['scores'],
-                          np.asarray(engine.params.iouThrs), seconds,
-                          (len({entry['image_id'] for entry in entries}), len(self.image_sizes)))
+            dict(
+                name=self.categories[category],
+                objects=int(objects[i]),
+                **_precisions(precision[:, :, i, :, -1]),
+                AR=mean_precision(recall[:, i, 0, -1]),
+            )
+            for category, i in index.items()
+        ]
+        return CocoResult(
+            dict(zip(COCO_STATS, map(float, engine.stats))),
+            classes,
+            precision,
+            engine.eval['scores'],
+            np.asarray(engine.params.iouThrs),
+            seconds,
+            (len({entry['image_id'] for entry in entries}), len(self.image_sizes)),
+        )
 
     @property
     def has_masks(self) -> bool:
@@ -183,26 +223,28 @@ class CocoEvaluator:
         return any(annotation.get('segmentation') for annotation in self.coco.dataset['annotations'])
 
     @cached_property
-    def _bad_masks(self) -> Dict[str, list]:
-        return find_bad_masks(self.coco.dataset)  # once, not at each evaluation of a training
+    def _bad_masks(self) -> dict[str, list]:
+        return find_bad_masks(self.coco.dataset)  # cached, because a training evaluates many times
 
-    def kept(self, entries: List[dict]) -> List[dict]:
-        """The entries of a COCO results file without those of the classes that are left out."""
+    def kept(self, entries: list[dict]) -> list[dict]:
+        """The entries of a COCO results file, without those of classes that the evaluator leaves out."""
         if not self._left_out:
             return entries
-        return [entry for entry in entries if not isinstance(entry, dict) or entry.get('category_id') not in
-                self._left_out]
+        return [
+            entry for entry in entries if not isinstance(entry, dict) or entry.get('category_id') not in self._left_out
+        ]
 
-    def _check(self, entries: List[dict], key: str) -> None:
-        """Check detections and masks of the ground truth."""
+    def _check(self, entries: list[dict], key: str) -> None:
+        """Check the detections, and for masks also the ground truth."""
         try:
             for name, known in (('image_id', self.image_sizes), ('category_id', self.categories)):
                 unknown = {entry[name] for entry in entries} - set(known)
                 if unknown:
-                    raise UserError(f'the annotation file has no {name} {sorted(unknown, key=str)[0]!r}, which '
-                                    f'detections have, and {len(unknown)} such in all; are these the results of its '
-                                    'images?')
-            whole = _are_numbers([entry['score'] for entry in entries], (len(entries), ))
+                    raise UserError(
+                        f'{len(unknown)} {name} of the detections are not in the annotation file, for example '
+                        f'{sorted(unknown, key=str)[0]!r}; check that the results belong to its images'
+                    )
+            whole = _are_numbers([entry['score'] for entry in entries], (len(entries),))
             if key == 'bbox':
                 whole &= _are_numbers([entry[key] for entry in entries], (len(entries), 4))
             else:
@@ -211,39 +253,53 @@ class CocoEvaluator:
             raise
         except (KeyError, TypeError):
             whole = False
+        wrong: int | None = None
         if not whole:
             wrong = next(i for i, entry in enumerate(entries) if not self._is_detection(entry, key))
         elif key == 'segmentation':
             wrong = next(iter(find_broken_rle([entry[key] for entry in entries])), None)
-        else:
-            wrong = None
         if wrong is not None:
-            raise UserError(f'entry {wrong} is no detection: expected image_id, category_id, a score and '
-                            + ('a bbox of four numbers' if key == 'bbox' else
-                               "a segmentation as compressed RLE of its image's size")
-                            + f'; found {json.dumps(entries[wrong])[:200]}')
+            raise UserError(
+                f'entry {wrong} is not a detection: expected image_id, category_id, a score and '
+                + (
+                    'a bbox of four numbers'
+                    if key == 'bbox'
+                    else "a segmentation as compressed RLE of its image's size"
+                )
+                + f'; found {json.dumps(entries[wrong])[:200]}'
+            )
         if key == 'segmentation':
             for what, ids in self._bad_masks.items():
                 if ids:
-                    raise UserError(f'masks cannot be evaluated: the ground truth has {what}, {len(ids)} in all, as '
-                                    f'that of annotation {ids[0]} (counted from 1)')
+                    raise UserError(
+                        f'masks cannot be evaluated: the ground truth has {what}, {len(ids)} in all, for example '
+                        f'annotation {ids[0]} (counted from 1)'
+                    )
 
     def _has_mask(self, entry: dict) -> bool:
+        """Whether the mask of an entry has the form of a compressed RLE of its image's size."""
         mask = entry['segmentation']
-        return is_rle(mask) and isinstance(mask['counts'], str) \
+        return (
+            is_rle(mask)
+            and isinstance(mask['counts'], str)
             and tuple(mask['size']) == self.image_sizes[entry['image_id']]
+        )
 
     def _is_detection(self, entry: Any, key: str) -> bool:
+        """Whether something is an entry of a results file with a score and a box or mask."""
         try:
-            return entry['image_id'] in self.image_sizes and entry['category_id'] in self.categories \
-                and _are_numbers([entry['score']], (1, )) \
-                and (_are_numbers(entry['bbox'], (4, )) if key == 'bbox' else self._has_mask(entry))
+            return (
+                entry['image_id'] in self.image_sizes
+                and entry['category_id'] in self.categories
+                and _are_numbers([entry['score']], (1,))
+                and (_are_numbers(entry['bbox'], (4,)) if key == 'bbox' else self._has_mask(entry))
+            )
         except (KeyError, TypeError):
             return False
 
 
 def _are_numbers(values: list, shape: tuple) -> bool:
-    """Whether nested lists hold finite numbers in an array's shape; texts of numbers are none."""
+    """Whether nested lists hold finite numbers in the given shape. Numeric strings are rejected."""
     if values == []:
         return shape[0] == 0
     try:
@@ -253,78 +309,92 @@ def _are_numbers(values: list, shape: tuple) -> bool:
     return array.dtype.kind in 'iuf' and array.shape == shape and bool(np.isfinite(array).all())
 
 
-def _leave_out(coco: dict, classes: Optional[Sequence[str]]) -> set:
-    """Take all but some classes out of a ground truth; the ids of those that are taken out."""
+def _leave_out(coco: dict, classes: Sequence[str] | None) -> set:
+    """Remove all other classes from a ground truth, with their objects, and return their ids."""
     if classes is None:
         return set()
     names = [category['name'] for category in coco['categories']]
     unknown = [name for name in classes if name not in names]
     if unknown:
-        raise UserError(f'there is no class {", ".join(unknown)}; there are {", ".join(names)}')
+        raise UserError(f'the annotation file has no class {", ".join(unknown)}; it has {", ".join(names)}')
     left_out = {category['id'] for category in coco['categories'] if category['name'] not in classes}
     for part, key in (('categories', 'id'), ('annotations', 'category_id')):
         coco[part] = [item for item in coco[part] if item[key] not in left_out]
     return left_out
 
 
-def iou_types_of(evaluator: CocoEvaluator, *results: List[dict]) -> List[str]:
-    """Of 'bbox' and 'segm' those that all of some results have, and, for masks, the ground truth too.
+def iou_types_of(evaluator: CocoEvaluator, *results: list[dict]) -> list[str]:
+    """Find what can be evaluated: 'bbox' if all results have boxes, 'segm' if they and the ground truth have masks.
 
-    A kind that some entries have and others lack is had: evaluating it says which lacks it. Results without one
-    detection have both kinds, but alone boxes only.
+    One entry with a box or mask is enough here, because the evaluation reports an entry that lacks it. Results without
+    any detection match both. If no results have a detection, only boxes are evaluated.
+
+    Args:
+        evaluator: The ground truth.
+        *results: The contents of COCO results files.
 
     Raises:
-        UserError: There is none.
+        UserError: Neither can be evaluated.
     """
-    had = [{key for key in GEOMETRY.values() if any(isinstance(entry, dict) and key in entry for entry in entries)}
-           for entries in results if entries] or [{'bbox'}]
-    common = set.intersection(*had)
-    iou_types = [name for name, key in GEOMETRY.items()
-                 if key in common and (name == 'bbox' or evaluator.has_masks)]
+    found = [
+        {key for key in GEOMETRY.values() if any(isinstance(entry, dict) and key in entry for entry in entries)}
+        for entries in results
+        if entries
+    ] or [{'bbox'}]
+    common = set.intersection(*found)
+    iou_types = [name for name, key in GEOMETRY.items() if key in common and (name == 'bbox' or evaluator.has_masks)]
     if not iou_types:
-        raise UserError('there is nothing to compare: neither do all results and the annotations have masks '
-                        '("segmentation"), nor have all results boxes ("bbox")')
+        raise UserError(
+            'there is nothing to evaluate: expected boxes ("bbox") in all results, or masks ("segmentation") in all '
+            'results and in the annotation file'
+        )
     return iou_types
 
 
-def evaluate_files(annotations: str, results: str, iou_types: Optional[Sequence[str]] = None,
-                   engine: str = ENGINES[0], classes: Optional[Sequence[str]] = None) -> Dict[str, CocoResult]:
+def evaluate_files(
+    annotations: str,
+    results: str,
+    iou_types: Sequence[str] | None = None,
+    engine: str = ENGINES[0],
+    classes: Sequence[str] | None = None,
+) -> dict[str, CocoResult]:
     """Evaluate a COCO results file against a COCO annotation file.
 
     Args:
-        annotations (str): The annotation file.
-        results (str): The results file.
-        iou_types (Sequence[str], optional): Of 'bbox' and 'segm'. Defaults to None: boxes or masks or both, as
-            the files have them; boxes where there is not one detection.
-        engine (str): 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
-        classes (Sequence[str], optional): The classes to evaluate. Defaults to None: all of the annotation file.
+        annotations: The annotation file.
+        results: The results file.
+        iou_types: 'bbox', 'segm' or both. Defaults to None: those for which :func:`iou_types_of` finds data.
+        engine: 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
+        classes: The classes to evaluate. Defaults to None: all classes of the annotation file.
 
     Returns:
-        dict[str, CocoResult]: By kind of geometry.
+        The results by 'bbox' and 'segm'.
 
     Raises:
-        UserError: A file is missing, is malformed or does not belong to the other one.
+        UserError: A file is missing or malformed, or the files do not belong together.
     """
-    coco, entries = load_json(annotations, dict), load_json(results, list)
+    entries = load_json(results, list)
+    evaluator = CocoEvaluator.from_file(annotations, engine, classes)
     try:
-        evaluator = CocoEvaluator(coco, engine, classes)
-    except UserError as error:
-        raise UserError(f'{annotations}: {error}') from None
-    try:
-        return {iou_type: evaluator.evaluate(entries, iou_type)
-                for iou_type in iou_types or iou_types_of(evaluator, entries)}
+        return {
+            iou_type: evaluator.evaluate(entries, iou_type)
+            for iou_type in iou_types or iou_types_of(evaluator, entries)
+        }
     except UserError as error:
         raise UserError(f'{results} against {annotations}: {error}') from None
 
 
-def _mean(values: np.ndarray) -> float:
-    """COCO's mean: entries of -1 have no ground truth and do not count; -1 if none does."""
-    there = values[values > -1]
-    return float(there.mean()) if there.size else -1.0
+def mean_precision(values: np.ndarray) -> float:
+    """COCO's mean of precisions or recalls.
+
+    Values of -1 have no ground truth and do not count. If there are no others, the mean is -1.
+    """
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else -1.0
 
 
-def _precisions(precision: np.ndarray) -> Dict[str, float]:
-    """The first six of ``STATS`` of one class's precision (10, 101, 4)."""
-    everything = precision[..., 0]
-    values = [everything, everything[0], everything[5], *(precision[..., i] for i in (1, 2, 3))]
-    return {name: _mean(value) for name, value in zip(STATS, values)}
+def _precisions(precision: np.ndarray) -> dict[str, float]:
+    """The numbers of ``PRECISION_STATS`` from one class's precision, shape (10, 101, 4)."""
+    all_areas = precision[..., 0]
+    values = [all_areas, all_areas[0], all_areas[5], *(precision[..., i] for i in (1, 2, 3))]
+    return {name: mean_precision(value) for name, value in zip(PRECISION_STATS, values)}

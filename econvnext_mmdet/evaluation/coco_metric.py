@@ -1,88 +1,96 @@
-"""COCO's numbers while training and testing."""
-from typing import Dict, List, Optional, Sequence, Union
+"""The metric that computes COCO's numbers during training and testing."""
+
+from collections.abc import Sequence
 
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from ..files import load_json
-from .coco_eval import GEOMETRY, STATS, CocoEvaluator, coco_entries
+from .coco_eval import ENGINES, GEOMETRY, CocoEvaluator, coco_entries
+from .coco_stats import COCO_STATS
 from .tables import class_table
-
-# MMDetection's names of the twelve.
-NAMES = dict(zip(STATS, (
-    'mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR@1', 'AR@10', 'AR@100', 'AR_s@100', 'AR_m@100',
-    'AR_l@100')))
 
 
 @METRICS.register_module()
 class OfficialCocoMetric(BaseMetric):
-    """COCO's twelve numbers as COCO defines them, unrounded.
+    """Computes COCO's twelve numbers as COCO defines them, unrounded.
 
-    MMDetection's CocoMetric allows 100, 300 and 1000 detections an image, rounds, takes the size of an object
-    from its box where there is no annotation file, and returns nothing where there is not one detection.
+    MMDetection's CocoMetric allows 100, 300 and 1000 detections per image and rounds the numbers. Without an annotation
+    file, it takes the size of an object from its box. Without any detection, it returns nothing.
 
-    The metrics are named as there, ``coco/bbox_mAP`` to ``coco/bbox_mAP_l`` and ``coco/bbox_AR@1`` to
-    ``coco/bbox_AR_l@100``; -1 where there is no ground truth to find.
+    The metrics have MMDetection's names, ``coco/bbox_mAP`` to ``coco/bbox_mAP_l`` and ``coco/bbox_AR@1`` to
+    ``coco/bbox_AR_l@100``. A number without ground truth is -1.
 
     Args:
-        ann_file (str): The annotation file.
-        metric (str | list[str]): 'bbox', 'segm' or both. Defaults to 'bbox'.
-        classwise (bool): Log a table of the classes too, and return ``coco/NAME_precision``. Defaults to False.
-        engine (str): 'faster-coco-eval' or 'pycocotools', with the same numbers. Defaults to 'faster-coco-eval'.
-        backend_args (dict, optional): Where ``ann_file`` lies. Defaults to None.
-        collect_device (str): 'cpu' or 'gpu', for results of several processes. Defaults to 'cpu'.
-        prefix (str, optional): Before the metrics' names. Defaults to None: 'coco'.
+        ann_file: The annotation file.
+        metric: 'bbox', 'segm' or both. Defaults to 'bbox'.
+        classwise: Also log a table of the classes, and return ``coco/bbox_CLASS_precision`` for each class. Defaults to
+            False.
+        engine: 'faster-coco-eval' or 'pycocotools'. Both give the same numbers. Defaults to 'faster-coco-eval'.
+        backend_args: The storage backend of ``ann_file``. Defaults to None: local files.
+        collect_device: Where the results of several processes are collected, 'cpu' or 'gpu'. Defaults to 'cpu'.
+        prefix: The prefix of the metrics' names. Defaults to None: 'coco'.
 
     Raises:
-        ValueError: A metric or an engine that is none, or an annotation file without one of the model's classes.
+        ValueError: The metric or the engine is unknown, the annotation file is malformed, or it lacks a class of the
+            model.
     """
+
     default_prefix = 'coco'
 
-    def __init__(self, ann_file: str, metric: Union[str, Sequence[str]] = 'bbox', classwise: bool = False,
-                 engine: str = 'faster-coco-eval', backend_args: Optional[dict] = None,
-                 collect_device: str = 'cpu', prefix: Optional[str] = None):
+    def __init__(
+        self,
+        ann_file: str,
+        metric: str | Sequence[str] = 'bbox',
+        classwise: bool = False,
+        engine: str = ENGINES[0],
+        backend_args: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.iou_types = [metric] if isinstance(metric, str) else list(metric)
         if not self.iou_types or set(self.iou_types) - set(GEOMETRY):
-            raise ValueError(f'metric must be of {", ".join(GEOMETRY)}; got {metric!r}')
+            raise ValueError(f"metric must be 'bbox', 'segm' or both; got {metric!r}")
         self.classwise = classwise
         with get_local_path(ann_file, backend_args=backend_args) as path:
-            self.evaluator = CocoEvaluator(load_json(path, dict), engine)
+            self.evaluator = CocoEvaluator.from_file(path, engine)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep what the evaluation needs of a batch's detections, masks as RLE."""
-        from mmdet.structures.mask import encode_mask_results  # the package imports where mmdet is not
+        """Keep what the evaluation needs from a batch's detections. Masks are kept as RLE."""
+        from mmdet.structures.mask import encode_mask_results  # the package can be imported without MMDetection
+
         for sample in data_samples:
             found = sample['pred_instances']
-            kept = {key: found[key].cpu().numpy() for key in ('labels', 'bboxes', 'scores', 'mask_scores')
-                    if key in found}
+            kept = {
+                key: found[key].cpu().numpy() for key in ('labels', 'bboxes', 'scores', 'mask_scores') if key in found
+            }
             if 'masks' in found:
                 masks = found['masks']
-                # A tensor from the model; encoded already where another metric asked for it.
+                # The model returns a tensor. Another metric may have encoded it already.
                 kept['masks'] = masks if isinstance(masks, list) else encode_mask_results(masks.cpu().numpy())
             self.results.append((sample['img_id'], kept))
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Evaluate the detections of all batches and processes."""
         cat_ids = self._cat_ids()
         metrics = {}
         for iou_type in self.iou_types:
-            entries: List[dict] = []
+            entries: list[dict] = []
             for image_id, found in results:
-                if iou_type == 'segm' and 'mask_scores' in found:  # some detectors score the masks of their own
+                if iou_type == 'segm' and 'mask_scores' in found:  # some detectors score masks separately
                     found = dict(found, scores=found['mask_scores'])
                 entries += coco_entries(image_id, found, cat_ids)
             result = self.evaluator.evaluate(entries, iou_type, cat_ids)
-            metrics.update({f'{iou_type}_{NAMES[name]}': value for name, value in result.stats.items()})
+            metrics.update({f'{iou_type}_{COCO_STATS[name].mmdet_name}': value for name, value in result.stats.items()})
             if self.classwise:
                 print_log(f'{iou_type} by class\n{class_table(result.classes)}', logger='current')
                 metrics.update({f'{iou_type}_{entry["name"]}_precision': entry['AP'] for entry in result.classes})
         return metrics
 
-    def _cat_ids(self) -> List[int]:
-        """COCO's category id of each label. Labels follow the file's order, as in MMDetection's CocoDataset."""
+    def _cat_ids(self) -> list[int]:
+        """COCO's category id of each label. Labels follow the order of the file, as in MMDetection's CocoDataset."""
         classes = self.dataset_meta['classes']
         ids = [id for id, name in self.evaluator.categories.items() if name in classes]
         if len(ids) != len(classes):

@@ -1,37 +1,60 @@
 """Tables of COCO's numbers for the terminal."""
-from typing import Dict, List, Sequence
 
-from .coco_eval import STATS
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-MEANING = dict(zip(STATS, (
-    'precision, IoU 0.50:0.95', 'precision, IoU 0.50', 'precision, IoU 0.75', 'precision, small', 'precision, medium',
-    'precision, large', 'recall, 1 detection an image', 'recall, 10 detections', 'recall, 100 detections',
-    'recall, small', 'recall, medium', 'recall, large')))
+from .coco_eval import GEOMETRY
+from .coco_stats import CLASS_STATS, COCO_STATS, PRECISION_STATS
 
 
 def format_cell(value: float) -> str:
-    """Three decimals, '-' for COCO's -1: nothing to find."""
+    """Format a number with three decimals. COCO's -1, which means that there is no ground truth, becomes '-'."""
     return '-' if value < 0 else f'{value:.3f}'
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, the first column to the left and the others to the right."""
+    """Join rows of cells into aligned lines. The first column is flush left, the others are flush right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
 
 
-def stats_table(stats: Dict[str, Dict[str, float]]) -> str:
-    """The twelve numbers, a column for each kind of geometry.
+def stats_table(stats: Mapping[str, Mapping[str, float]]) -> str:
+    """Make a table of the twelve numbers, with one column for boxes and one for masks.
 
     Args:
-        stats (dict[str, dict[str, float]]): By 'bbox' and 'segm', then by the names of ``STATS``.
+        stats: The numbers by 'bbox' or 'segm', then by their names in ``COCO_STATS``.
     """
-    return align([['', *stats]] + [
-        [f'{name:<5} {MEANING[name]}', *(format_cell(column[name]) for column in stats.values())] for name in STATS])
+    rows = [
+        [f'{name:<5} {stat.meaning}', *(format_cell(column[name]) for column in stats.values())]
+        for name, stat in COCO_STATS.items()
+    ]
+    return align([['', *stats], *rows])
 
 
-def class_table(classes: List[dict]) -> str:
-    """The classes' numbers, of :attr:`CocoResult.classes`."""
-    names = [name for name in classes[0] if name not in ('name', 'objects')]
-    return align([['class', 'objects', *names]] + [
-        [entry['name'], str(entry['objects']), *(format_cell(entry[name]) for name in names)] for entry in classes])
+def class_table(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Make a table with one row per class, from :attr:`CocoResult.classes`."""
+    rows = [
+        [entry['name'], str(entry['objects']), *(format_cell(entry[name]) for name in CLASS_STATS)] for entry in classes
+    ]
+    return align([['class', 'objects', *CLASS_STATS], *rows])
+
+
+def coco_table(metrics: Mapping[str, float]) -> str:
+    """Make a table of COCO's six average precisions, with one row for boxes and one for masks.
+
+    Args:
+        metrics: The metrics of OfficialCocoMetric or of MMDetection's CocoMetric, such as ``coco/bbox_mAP_50``.
+
+    Returns:
+        The table. It is empty if ``metrics`` has none of these numbers.
+    """
+    values = {key.rpartition('/')[2]: value for key, value in metrics.items()}
+    rows = [
+        [
+            iou_type,
+            *(format_cell(values.get(f'{iou_type}_{COCO_STATS[name].mmdet_name}', -1)) for name in PRECISION_STATS),
+        ]
+        for iou_type in GEOMETRY
+        if f'{iou_type}_mAP' in values
+    ]
+    return align([['', *PRECISION_STATS], *rows]) if rows else ''

@@ -1,7 +1,15 @@
-"""E-ConvNeXt (arXiv 2508.20955): ConvNeXt blocks in cross-stage partial stages with channel attention."""
+"""E-ConvNeXt (arXiv 2508.20955): ConvNeXt blocks in cross-stage partial stages, with channel attention.
+
+The classes go from small to large: :class:`Block` is the residual block, :class:`CSPStage` is a stage of blocks, and
+:class:`EConvNeXt` is a stem and four stages. In shapes, N is the number of images, C the number of channels, H the
+height and W the width of a map.
+"""
+
 import math
-from contextlib import nullcontext
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,20 +19,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import load_backbone, pretrained_of
-from ..errors import UserError
+from ..utils.errors import UserError
+from ..weights.checkpoint import pretrained_of
+from ..weights.loading import load_backbone
 
-# mmcv registers these names too; with them here the backbone needs torch and mmengine alone.
+# MMCV registers these names too. With this table, the backbone needs only PyTorch and MMEngine.
 TORCH_LAYERS = dict(BN=nn.BatchNorm2d, SyncBN=nn.SyncBatchNorm, GELU=nn.GELU)
 
 
-def build_layer(cfg: dict, **kwargs) -> nn.Module:
-    """Build a layer from ``dict(type=...)``: one of torch's above, or any that is registered."""
+def build_layer(cfg: dict, **kwargs: Any) -> nn.Module:
+    """Build a layer from ``dict(type=...)``. The type is a name in ``TORCH_LAYERS`` or any registered type."""
     return MODELS.build({**cfg, 'type': TORCH_LAYERS.get(cfg['type'], cfg['type']), **kwargs})
 
 
 def build_norm(cfg: dict, channels: int) -> nn.Module:
-    """Build the norm over ``channels`` that ``norm_cfg`` names; ``requires_grad=False`` freezes its affine."""
+    """Build the norm that ``cfg`` describes. ``requires_grad=False`` in it freezes the norm's weight and bias."""
     cfg = dict(cfg)
     requires_grad = cfg.pop('requires_grad', True)
     size = 'num_channels' if cfg['type'] in ('GN', nn.GroupNorm) else 'num_features'
@@ -32,10 +41,15 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
 
 
 class ConvBNAct(nn.Sequential):
-    """A convolution with bias, a norm, an activation. Odd kernels of stride 1 keep the size."""
+    """A convolution with bias, then a norm, then an activation.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int,
-                 norm_cfg: dict, act_cfg: dict):
+    With stride 1 and an odd kernel, the output is as high and wide as the input. With a larger stride there is no
+    padding.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, norm_cfg: dict, act_cfg: dict
+    ):
         super().__init__()
         padding = kernel_size // 2 if stride == 1 else 0
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
@@ -44,9 +58,10 @@ class ConvBNAct(nn.Sequential):
 
 
 class ESE(nn.Module):
-    """Effective squeeze-and-excitation: one weight in [0, 1] a channel (CenterMask, arXiv 1911.06667).
+    """Effective squeeze-and-excitation (CenterMask, arXiv 1911.06667): scale each channel by a weight in [0, 1].
 
-    The same as mmdet's ``ChannelAttention``; here for the classifier, which is to work without mmdet.
+    MMDetection's ``ChannelAttention`` is the same layer. This one exists because the classifier must work without
+    MMDetection.
     """
 
     def __init__(self, channels: int):
@@ -54,19 +69,20 @@ class ESE(nn.Module):
         self.fc = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.fc(x.mean((2, 3), keepdim=True))  # (N, C, 1, 1)
-        return x * F.hardsigmoid(weight)
+        """Map (N, C, H, W) to the same shape."""
+        weight = F.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))  # (N, C, 1, 1)
+        return x * weight
 
 
 class Block(nn.Module):
-    """The ConvNeXt block with BatchNorm, and with :class:`ESE` where ConvNeXt has Layer Scale.
+    """The ConvNeXt block (arXiv 2201.03545) with BatchNorm, and with :class:`ESE` in place of Layer Scale.
 
     Args:
-        channels (int): Channels in and out.
-        drop_path (float): Probability with which a sample skips the residual branch in training
-            (stochastic depth, arXiv 1603.09382).
-        norm_cfg (dict): The norm.
-        act_cfg (dict): The activation.
+        channels: The channels of the input and of the output.
+        drop_path: The probability that a sample skips the residual branch during training (stochastic depth, arXiv
+            1603.09382).
+        norm_cfg: The norm.
+        act_cfg: The activation.
     """
 
     def __init__(self, channels: int, drop_path: float, norm_cfg: dict, act_cfg: dict):
@@ -81,62 +97,76 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.norm1(self.dwconv(x))
-        out = self.pwconv2(self.act(self.pwconv1(out)))
-        out = self.attn(self.norm2(out))
+        """Map (N, C, H, W) to the same shape."""
+        out = self.norm1(self.dwconv(x))  # mixes neighbours, each channel separately
+        out = self.act(self.pwconv1(out))  # (N, 4 * C, H, W): mixes channels, each position separately
+        out = self.norm2(self.pwconv2(out))  # (N, C, H, W)
+        out = self.attn(out)
         if self.training and self.drop_path > 0:
             keep = 1 - self.drop_path
-            # Divided by its probability, the branch has the same expectation in training and in testing.
+            # Dividing by this probability gives the branch the same expectation in training and in evaluation.
             out = out * (out.new_empty(len(out), 1, 1, 1).bernoulli_(keep) / keep)
         return x + out
 
 
 class CSPStage(nn.Module):
-    """A cross-stage partial stage: half of the channels pass by the blocks (CSPNet, arXiv 1911.11929).
+    """A cross-stage partial stage (CSPNet, arXiv 1911.11929): only half of the channels go through the blocks.
 
     Args:
-        in_channels (int): Channels in, or of the transition where ``stride`` is 1.
-        mid_channels (int): The transition width, (in + out) / 2 of the stage; even.
-        out_channels (int): Channels out.
-        drop_paths (Sequence[float]): The drop rate of each block, and so their number.
-        stride (int): 2 downsamples first; 1 leaves that layer out.
-        norm_cfg (dict): The norm.
-        act_cfg (dict): The activation.
-        with_cp (bool): Recompute the blocks' activations in the backward pass to save memory.
+        in_channels: The channels of the input. With stride 1 they are not used, because the input then has
+            ``mid_channels``.
+        mid_channels: The transition width. It is even; in E-ConvNeXt it is (in + out) / 2.
+        out_channels: The channels of the output.
+        drop_paths: The drop rate of each block. There is one block per rate.
+        stride: 2 to downsample first, or 1 not to downsample.
+        norm_cfg: The norm.
+        act_cfg: The activation.
+        with_cp: Whether to recompute the activations of the blocks in the backward pass, which saves memory.
     """
 
-    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, drop_paths: Sequence[float],
-                 stride: int, norm_cfg: dict, act_cfg: dict, with_cp: bool):
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        drop_paths: Sequence[float],
+        stride: int,
+        norm_cfg: dict,
+        act_cfg: dict,
+        with_cp: bool,
+    ):
         super().__init__()
         layer = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        half = mid_channels // 2
         self.with_cp = with_cp
-        if stride == 2:
-            self.down = ConvBNAct(in_channels, mid_channels, 2, stride=2, **layer)
-        else:
-            self.down = nn.Identity()
-        self.conv1 = ConvBNAct(mid_channels, mid_channels // 2, 1, stride=1, **layer)
-        self.conv2 = ConvBNAct(mid_channels, mid_channels // 2, 1, stride=1, **layer)
-        self.blocks = nn.Sequential(*(Block(mid_channels // 2, rate, **layer) for rate in drop_paths))
+        self.down: nn.Module = (
+            ConvBNAct(in_channels, mid_channels, 2, stride=2, **layer) if stride == 2 else nn.Identity()
+        )
+        self.conv1 = ConvBNAct(mid_channels, half, 1, stride=1, **layer)
+        self.conv2 = ConvBNAct(mid_channels, half, 1, stride=1, **layer)
+        self.blocks = nn.Sequential(*(Block(half, rate, **layer) for rate in drop_paths))
         self.attn = ESE(mid_channels)
         self.conv3 = ConvBNAct(mid_channels, out_channels, 1, stride=1, **layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.down(x)
-        passed, out = self.conv1(x), self.conv2(x)
+        """Map (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        x = self.down(x)  # (N, C_mid, H / stride, W / stride); all maps below have this size
+        skipped = self.conv1(x)  # C_mid / 2 channels, which skip the blocks
+        out = self.conv2(x)  # C_mid / 2 channels, which go through the blocks
         for block in self.blocks:
             if self.with_cp and torch.is_grad_enabled():
-                out = checkpoint(block, out, use_reentrant=False,
-                                 context_fn=lambda block=block: (nullcontext(), RunningStatsKept(block)))
+                out = checkpoint(block, out, use_reentrant=False, context_fn=partial(checkpoint_contexts, block))
             else:
                 out = block(out)
-        return self.conv3(self.attn(torch.cat((passed, out), dim=1)))
+        out = torch.cat((skipped, out), dim=1)  # C_mid channels
+        return self.conv3(self.attn(out))
 
 
-class RunningStatsKept:
-    """A context in which training BatchNorms normalise as always and leave their running statistics alone.
+class RunningStatsKept(AbstractContextManager):
+    """A context in which BatchNorms in training normalise as usual but keep their running statistics.
 
-    Activation checkpointing runs a block's forward pass a second time, which would count its batch twice. The
-    context can be entered again, as a second backward pass through the same graph does.
+    Activation checkpointing runs the forward pass of a block twice, so without this context its batch would count
+    twice. The context can be entered again, as in a second backward pass through the same graph.
     """
 
     def __init__(self, module: nn.Module):
@@ -144,53 +174,61 @@ class RunningStatsKept:
 
     def __enter__(self) -> None:
         self.saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self.norms if norm.training]
-        for norm, _, _ in self.saved:
-            # track_running_stats=False would save fewer tensors than the first pass did, which torch refuses.
-            # SyncBN wants a count, so it gets one of its own.
-            norm.momentum, norm.num_batches_tracked = 0., torch.zeros_like(norm.num_batches_tracked)
+        for norm, _, count in self.saved:
+            assert count is not None  # a norm that tracks statistics has a counter
+            # track_running_stats=False would save fewer tensors than the first pass did, which PyTorch refuses.
+            # SyncBN needs a counter, so it gets a temporary one.
+            norm.momentum, norm.num_batches_tracked = 0.0, torch.zeros_like(count)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for norm, momentum, count in self.saved:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
+def checkpoint_contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """The contexts for the first forward pass of a block and for its recomputation."""
+    return nullcontext(), RunningStatsKept(block)
+
+
 @MODELS.register_module()
 class EConvNeXt(BaseModule):
-    """E-ConvNeXt backbone (arXiv 2508.20955).
+    """The E-ConvNeXt backbone (arXiv 2508.20955): a stem and four stages.
 
-    Maps images (N, ``in_channels``, H, W) to a tuple with the outputs of the stages in ``out_indices``:
-    stage i gives (N, C_i, H / s, W / s) at stride s = 4, 8, 16, 32. ``out_channels`` holds the C_i.
+    It maps images (N, ``in_channels``, H, W) to a tuple with the outputs of the stages in ``out_indices``. The outputs
+    of the stages 0, 1, 2 and 3 have the shapes (N, C, H / s, W / s) at the strides s = 4, 8, 16 and 32. The attribute
+    ``out_channels`` holds the numbers of channels C of the returned outputs.
 
     Args:
-        arch (str | dict): 'mini', 'tiny', 'small', or a dict with ``dims`` (5 widths: of the stem, then of
-            each stage's output), ``blocks`` (4 numbers of blocks) and ``stem``: 'patchify' (one 4x4
-            convolution of stride 4) or 'stepped' (three convolutions to stride 2, and a first stage of
-            stride 2). Defaults to 'tiny'.
-        in_channels (int): Channels of the image. Defaults to 3.
-        deepen_factor (float): Scales the numbers of blocks, truncated, at least 1. Defaults to 1.0.
-        widen_factor (float): Scales the widths, truncated. Defaults to 1.0.
-        out_indices (Sequence[int]): The stages, 0 to 3, whose outputs are returned; those after the last of
-            them are not built. Defaults to (0, 1, 2, 3).
-        norm_output (bool): Pass each output through a norm of its own. Defaults to True.
-        drop_path_rate (float): Stochastic depth: the rate of the last block; it rises linearly from 0 over
-            all blocks. Defaults to 0.0.
-        frozen_stages (int): Freezes parameters and BN statistics: 0 of the stem, k of the stem and the first
-            k stages; -1 freezes nothing. Output norms are no part of a stage and train on: detection starts
-            them fresh. Defaults to -1.
-        norm_eval (bool): Keep the statistics of all BNs while training, all but those of output norms that a
-            pretrained file lacks. Defaults to False.
-        with_cp (bool): Recompute the blocks' activations in the backward pass: less memory, the same outputs,
-            gradients and BN statistics. Defaults to False.
-        norm_cfg (dict): The norm, 'SyncBN' for synchronised BN. Defaults to ``dict(type='BN')``.
-        act_cfg (dict): The activation. Defaults to ``dict(type='GELU')``.
-        init_cfg (dict | list[dict], optional): How to initialise. ``dict(type='Pretrained', checkpoint=PATH)``
-            is strict: a file that leaves parameters of the backbone unmatched is an error, unless it has
-            ``allow_partial=True`` (see :func:`econvnext_mmdet.checkpoint.load_backbone`). Defaults to None:
-            convolutions from a truncated normal with standard deviation 0.02, biases 0.
+        arch: 'mini', 'tiny', 'small', or a dict with three keys. ``dims`` holds 5 widths: the width of the stem, then
+            the width of each stage's output. ``blocks`` holds the number of blocks in each of the 4 stages. ``stem`` is
+            'patchify' (one 4x4 convolution with stride 4) or 'stepped' (three convolutions with a stride of 2 in total,
+            and a first stage with stride 2). Defaults to 'tiny'.
+        in_channels: The channels of the images. Defaults to 3.
+        deepen_factor: A factor for the numbers of blocks. The results are truncated, and are at least 1. Defaults to
+            1.0.
+        widen_factor: A factor for the widths. The results are truncated. Defaults to 1.0.
+        out_indices: The stages, 0 to 3, whose outputs are returned. Stages after the last of these are not built.
+            Defaults to (0, 1, 2, 3).
+        norm_output: Whether each output passes through its own norm. Defaults to True.
+        drop_path_rate: The drop rate of the last block (stochastic depth). The rates rise linearly from 0 over all
+            blocks. Defaults to 0.0.
+        frozen_stages: -1 freezes nothing, 0 freezes the stem, and k freezes the stem and the first k stages: their
+            parameters and their BN statistics. The output norms are not part of a stage. They always train, because
+            detection starts them fresh. Defaults to -1.
+        norm_eval: Whether all BNs keep their statistics during training, except output norms that a pretrained file
+            lacks. Defaults to False.
+        with_cp: Whether to recompute the activations of the blocks in the backward pass. This saves memory; outputs,
+            gradients and BN statistics stay the same. Defaults to False.
+        norm_cfg: The norm. 'SyncBN' synchronises BN between GPUs. Defaults to ``dict(type='BN')``.
+        act_cfg: The activation. Defaults to ``dict(type='GELU')``.
+        init_cfg: The initialisation. ``dict(type='Pretrained', checkpoint=PATH)`` loads a file strictly: every
+            parameter of the backbone must be in it, unless the dict also has ``allow_partial=True``. See
+            :func:`econvnext_mmdet.weights.loading.load_backbone`. Defaults to None: the weights of convolutions come
+            from a truncated normal distribution with standard deviation 0.02, and their biases are 0.
 
     Raises:
-        UserError: (a ValueError) An unknown arch, a factor that is not positive, an index out of range, or widths
-            whose transition (in + out) / 2 does not split in two.
+        UserError: (a ValueError) The arch is unknown, a factor is not positive, another number is out of range, or the
+            transition width (in + out) / 2 of a stage does not split into two halves.
 
     Example:
         >>> import torch
@@ -200,36 +238,42 @@ class EConvNeXt(BaseModule):
         [(1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
-    arch_settings = {
+    arch_settings: dict[str, dict[str, Any]] = {
         'mini': dict(dims=(48, 96, 192, 384, 768), blocks=(3, 3, 9, 3), stem='patchify'),
         'tiny': dict(dims=(64, 128, 256, 512, 1024), blocks=(3, 3, 9, 3), stem='stepped'),
         'small': dict(dims=(64, 128, 256, 512, 1024), blocks=(3, 3, 27, 3), stem='stepped'),
     }
+    init_cfg: dict | Sequence[dict]  # BaseModule sets it
 
-    def __init__(self,
-                 arch: Union[str, dict] = 'tiny',
-                 in_channels: int = 3,
-                 deepen_factor: float = 1.0,
-                 widen_factor: float = 1.0,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 norm_output: bool = True,
-                 drop_path_rate: float = 0.0,
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 norm_cfg: dict = dict(type='BN'),
-                 act_cfg: dict = dict(type='GELU'),
-                 init_cfg: Union[dict, Sequence[dict], None] = None):
+    def __init__(
+        self,
+        arch: str | dict[str, Any] = 'tiny',
+        in_channels: int = 3,
+        deepen_factor: float = 1.0,
+        widen_factor: float = 1.0,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        norm_output: bool = True,
+        drop_path_rate: float = 0.0,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict = dict(type='BN'),
+        act_cfg: dict = dict(type='GELU'),
+        init_cfg: dict | Sequence[dict] | None = None,
+    ):
         super().__init__(init_cfg or dict(type='TruncNormal', layer='Conv2d', std=0.02, bias=0))
         dims, blocks, stem = self._scaled_arch(arch, deepen_factor, widen_factor)
         if isinstance(out_indices, int):
-            out_indices = (out_indices, )
+            out_indices = (out_indices,)
         if not out_indices or any(i not in range(4) for i in out_indices) or len({*out_indices}) < len(out_indices):
-            raise UserError('out_indices must name at least one of the stages 0, 1, 2, 3, and each once; got '
-                            f'{out_indices!r}')
+            raise UserError(
+                f'out_indices must name at least one of the stages 0, 1, 2, 3, each at most once; got {out_indices!r}'
+            )
         if frozen_stages not in range(-1, 5):
-            raise UserError('frozen_stages must be -1 (none), 0 (the stem) or 1 to 4 (the stem and so many '
-                            f'stages); got {frozen_stages!r}')
+            raise UserError(
+                'frozen_stages must be -1 (freezes nothing), 0 (the stem) or 1 to 4 (the stem and that many stages); '
+                f'got {frozen_stages!r}'
+            )
         if not 0 <= drop_path_rate < 1:
             raise UserError(f'drop_path_rate must be in [0, 1); got {drop_path_rate!r}')
 
@@ -237,41 +281,69 @@ class EConvNeXt(BaseModule):
         self.out_channels = tuple(dims[i + 1] for i in out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        self._fresh_norms: Tuple[str, ...] = ()
+        self._fresh_norms: tuple[str, ...] = ()  # the output norms that a pretrained file lacks
 
         layer = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         mid_dims = [(dims[i] + dims[i + 1]) // 2 for i in range(4)]
         if stem == 'patchify':
+            # (N, mid_dims[0], H / 4, W / 4). Stage 0 does not downsample, so it starts from its transition width.
             self.stem = nn.Sequential(ConvBNAct(in_channels, mid_dims[0], 4, stride=4, **layer))
         else:
+            # (N, dims[0], H / 2, W / 2)
             self.stem = nn.Sequential(
                 ConvBNAct(in_channels, dims[0] // 2, 2, stride=2, **layer),
                 ConvBNAct(dims[0] // 2, dims[0] // 2, 3, stride=1, **layer),
-                ConvBNAct(dims[0] // 2, dims[0], 3, stride=1, **layer))
-        rates = torch.linspace(0, drop_path_rate, sum(blocks), device='cpu').split(blocks)  # also of a meta model
+                ConvBNAct(dims[0] // 2, dims[0], 3, stride=1, **layer),
+            )
+        # The rates are read as numbers, so they are on the CPU even if the model is built on the meta device.
+        rates = torch.linspace(0, drop_path_rate, sum(blocks), device='cpu').split(blocks)
+        # Stages that no output needs would get no gradients, which distributed training refuses.
+        num_stages = max(self.out_indices) + 1
         self.stages = nn.ModuleList(
-            CSPStage(dims[i], mid_dims[i], dims[i + 1], rates[i].tolist(),
-                     stride=1 if stem == 'patchify' and i == 0 else 2, with_cp=with_cp, **layer)
-            # A stage that no output needs would get no gradient, which distributed training refuses.
-            for i in range(max(self.out_indices) + 1))
+            CSPStage(
+                dims[i],
+                mid_dims[i],
+                dims[i + 1],
+                rates[i].tolist(),
+                stride=1 if stem == 'patchify' and i == 0 else 2,
+                with_cp=with_cp,
+                **layer,
+            )
+            for i in range(num_stages)
+        )
+        self._num_blocks = blocks[:num_stages]
         for i in self.out_indices if norm_output else ():
             self.add_module(f'norm{i}', build_norm(norm_cfg, dims[i + 1]))
         self._freeze()
 
     @classmethod
-    def _scaled_arch(cls, arch: Union[str, dict], deepen_factor: float,
-                     widen_factor: float) -> Tuple[list, list, str]:
-        """Check the architecture and scale it: its 5 widths, its 4 numbers of blocks and its stem."""
+    def _scaled_arch(
+        cls, arch: str | dict[str, Any], deepen_factor: float, widen_factor: float
+    ) -> tuple[list[int], list[int], str]:
+        """Check an architecture and scale it.
+
+        Returns:
+            The 5 widths, the 4 numbers of blocks and the kind of stem.
+        """
         if not isinstance(arch, dict):
             if not isinstance(arch, str) or arch not in cls.arch_settings:
-                raise UserError(f'arch must be one of {sorted(cls.arch_settings)} or a dict with dims, blocks '
-                                f'and stem; got {arch!r}')
+                raise UserError(
+                    f'arch must be one of {sorted(cls.arch_settings)} or a dict with dims, blocks and stem; '
+                    f'got {arch!r}'
+                )
             arch = cls.arch_settings[arch]
-        if set(arch) != {'dims', 'blocks', 'stem'} or arch['stem'] not in ('patchify', 'stepped') or not all(
+        if (
+            set(arch) != {'dims', 'blocks', 'stem'}
+            or arch['stem'] not in ('patchify', 'stepped')
+            or not all(
                 isinstance(arch[key], (list, tuple)) and len(arch[key]) == length and min(arch[key]) >= 1
-                for key, length in (('dims', 5), ('blocks', 4))):
-            raise UserError("an arch dict must have dims (5 widths), blocks (4 numbers from 1 on) and stem "
-                            f"('patchify' or 'stepped'), and nothing else; got {arch!r}")
+                for key, length in (('dims', 5), ('blocks', 4))
+            )
+        ):
+            raise UserError(
+                'an arch dict must have dims (5 widths), blocks (4 numbers of at least 1), stem '
+                f"('patchify' or 'stepped') and nothing else; got {arch!r}"
+            )
         for name, factor in dict(deepen_factor=deepen_factor, widen_factor=widen_factor).items():
             if not factor > 0:
                 raise UserError(f'{name} must be positive; got {factor!r}')
@@ -280,32 +352,31 @@ class EConvNeXt(BaseModule):
         for i in range(4):
             if dims[i] < 2 or (dims[i] + dims[i + 1]) % 4:
                 raise UserError(
-                    f'stage {i} from {dims[i]} to {dims[i + 1]} channels has a transition width '
-                    f'({dims[i]} + {dims[i + 1]}) / 2 that does not split in two: widths must be at least 2 and '
-                    f'each neighbouring pair must add up to a multiple of 4; got {dims} (widen_factor '
-                    f'{widen_factor})')
+                    f'stage {i} cannot map {dims[i]} to {dims[i + 1]} channels: widths must be at least 2, and two '
+                    'neighbouring widths must add up to a multiple of 4, because a stage splits half of their sum into '
+                    f'two equal parts; got the widths {dims} with widen_factor={widen_factor}. Change dims or '
+                    'widen_factor.'
+                )
         return dims, blocks, arch['stem']
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Map images (N, C, H, W) to the chosen stages' outputs, shallowest first as in ``out_indices``."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, C, H, W) to the outputs of the chosen stages, in the order of ``out_indices``."""
         x = self.stem(x)
         outs = {}
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in self.out_indices:
-                norm: Optional[nn.Module] = getattr(self, f'norm{i}', None)
+                norm: nn.Module | None = getattr(self, f'norm{i}', None)
                 outs[i] = x if norm is None else norm(x)
         return tuple(outs[i] for i in self.out_indices)
 
-    def _frozen_modules(self) -> list:
-        return [] if self.frozen_stages < 0 else [self.stem, *self.stages[:self.frozen_stages]]
-
     def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.eval().requires_grad_(False)
+        if self.frozen_stages >= 0:
+            for module in (self.stem, *self.stages[: self.frozen_stages]):
+                module.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'EConvNeXt':
-        """Switch to training, all but what ``frozen_stages`` and ``norm_eval`` hold in evaluation."""
+        """Switch to training, except for the parts that ``frozen_stages`` and ``norm_eval`` keep in evaluation."""
         super().train(mode)
         self._freeze()
         if self.norm_eval:
@@ -315,40 +386,43 @@ class EConvNeXt(BaseModule):
         return self
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; a pretrained file is loaded strictly, and last.
+        """Initialise as ``init_cfg`` describes. A pretrained file is loaded last, and strictly.
 
         Raises:
-            UserError: The file is missing, unreadable or leaves parameters of the backbone unmatched.
+            UserError: The file is missing or unreadable, or it does not hold exactly this backbone.
         """
-        init_cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg)
-        pretrained = pretrained_of(init_cfgs)
-        # BaseModule would load leniently, so it gets the rest only.
-        self.init_cfg, init_cfg = [cfg for cfg in init_cfgs if cfg not in pretrained], self.init_cfg
+        init_cfg = self.init_cfg
+        pretrained = pretrained_of(init_cfg)
+        # BaseModule would load a file leniently, so it gets only the other entries.
+        entries = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+        self.init_cfg = [cfg for cfg in entries if cfg not in pretrained]
         super().init_weights()
         self.init_cfg = init_cfg
         for cfg in pretrained:
             self._fresh_norms = load_backbone(
-                self, cfg['checkpoint'], cfg.get('prefix'), cfg.get('allow_partial', False))
+                self, cfg['checkpoint'], cfg.get('prefix'), cfg.get('allow_partial', False)
+            )
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """The depth of a parameter for layer-wise learning-rate decay.
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The layer to which a parameter belongs, for layer-wise learning-rate decay.
 
-        As for ConvNeXt (arXiv 2201.03545), three blocks make a layer: the stem is layer 0, then come each
-        stage's blocks by threes, and what is no part of stem and stages (output norms, neck, head) is last.
-        What comes before a stage's blocks counts with the first of them, what comes after with the last.
+        Three blocks make one layer, as in ConvNeXt (arXiv 2201.03545). The stem is layer 0. The blocks of the stages
+        follow, in threes within each stage. The last layer is everything that is not in the stem or in a stage: output
+        norms, neck and head. The other convolutions and the attention of a stage belong to its first layer if they come
+        before the blocks, and to its last layer if they come after them.
 
         Args:
-            param_name (str): The name of the parameter.
-            prefix (str): What stands before the backbone's own names, as 'backbone.'. Defaults to ''.
+            param_name: The name of the parameter.
+            prefix: The prefix of the backbone's names, such as 'backbone.'. Defaults to ''.
 
         Returns:
-            tuple[int, int]: The layer of the parameter and the number of layers.
+            The layer of the parameter, and the number of layers.
         """
-        sizes = [math.ceil(len(stage.blocks) / 3) for stage in self.stages]
+        sizes = [math.ceil(number / 3) for number in self._num_blocks]  # layers per stage
         num_layers = 1 + sum(sizes) + 1
         if not param_name.startswith(prefix):
             return num_layers - 1, num_layers
-        part, *rest = param_name[len(prefix):].split('.')
+        part, *rest = param_name[len(prefix) :].split('.')
         if part == 'stem':
             return 0, num_layers
         if part != 'stages':

@@ -5,17 +5,17 @@ import shutil
 import pytest
 from mmengine.config import Config
 
-from ..conftest import ROOT, options
+from ..helpers import DEMO, options
 
 
 @pytest.fixture(scope='session')
 def demo_config():
-    return Config.fromfile(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+    return Config.fromfile(DEMO)
 
 
 @pytest.fixture
 def cfg(demo_config, shapes, tmp_path):
-    """The demo config on a copy of the shapes that a test may damage, at ``cfg.root``."""
+    """The demo config on a copy of the shapes, which a test may damage. The copy is at ``cfg.root``."""
     root = tmp_path / 'shapes'
     shutil.copytree(shapes, root)
     cfg = copy.deepcopy(demo_config)
@@ -27,6 +27,8 @@ def cfg(demo_config, shapes, tmp_path):
 def edit(cfg, change, split='train'):
     """Change the content of an annotation file."""
     path = f'{cfg.root}/annotations/{split}.json'
-    coco = json.load(open(path))
+    with open(path) as file:
+        coco = json.load(file)
     change(coco)
-    json.dump(coco, open(path, 'w'))
+    with open(path, 'w') as file:
+        json.dump(coco, file)

@@ -15,134 +15,232 @@ from pycocotools.coco import COCO
 from econvnext_mmdet.datasets import inspection
 from econvnext_mmdet.datasets.checks import check_datasets
 from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
-from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.utils.errors import UserError
 
-from ..conftest import ROOT
-from ..test_tools import tool
+from ..helpers import ROOT, tool
 from .conftest import edit
 
 
 def findings(inspections, split='train'):
-    (of_split, ) = (item for item in inspections if item.split == split)
-    return {finding.what: finding for finding in of_split.findings}
+    """The findings of a split, by what was found."""
+    (found,) = (item for item in inspections if item.split == split)
+    return {finding.what: finding for finding in found.findings}
 
 
-def test_counts_are_pycocotools(cfg):
+def test_counts_agree_with_pycocotools(cfg):
     edit(cfg, lambda c: c['annotations'][0].update(iscrowd=1))
     edit(cfg, lambda c: [item.update(area=[100, 5000, 20000, 1024][i % 4]) for i, item in enumerate(c['annotations'])])
     train, evaluated = inspect_config(cfg)
     assert (train.split, evaluated.split) == ('train', 'val, test')
     assert not has_errors([train, evaluated])
     coco = COCO(train.ann_file)
-    ranges = dict(small=[-1, 1024], medium=[1023.5, 9216], large=[9215.5, 1e10])  # pycocotools leaves the limits out
+    ranges = dict(small=[-1, 1024], medium=[1023.5, 9216], large=[9215.5, 1e10])  # pycocotools excludes the limits
     for category in coco.dataset['categories']:
         assert train.classes[category['name']] == {
             size: len(coco.getAnnIds(catIds=[category['id']], areaRng=area, iscrowd=False))
-            for size, area in ranges.items()}
+            for size, area in ranges.items()
+        }
     assert (train.images, train.crowd, train.widths, train.heights) == (12, 1, (64, 64), (64, 64))
     assert json.loads(json.dumps(as_data([train])))[0]['classes'] == train.classes
 
 
-@pytest.mark.parametrize('change, severity, what, example', [
-    (lambda c: c['annotations'][1].update(image_id=99), 'error', 'annotations without their images', 'annotation 2 '),
-    (lambda c: c['annotations'][1].update(category_id=99), 'error', 'annotations without their categories', 'id 99'),
-    (lambda c: c['annotations'][1].update(id=1), 'error', 'ids that occur twice', r'annotations\[1\] has the id 1 of'),
-    (lambda c: c['images'][1].update(id=1), 'error', 'ids that occur twice', r'images\[1\] has the id 1 of'),
-    (lambda c: c['annotations'][1].pop('bbox'), 'error', 'entries that lack a field', 'lacks bbox'),
-    (lambda c: c['annotations'][1].update(bbox=[1, 2, float('nan'), 4]), 'error', 'boxes that are none', 'nan'),
-    (lambda c: c.pop('images'), 'error', 'a part that is missing', '"images"'),
-    (lambda c: c['annotations'][1].update(bbox=[5, 5, 0, 9]), 'warning', 'boxes without area', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(bbox=[70, 5, 9, 9]), 'warning', 'boxes outside their image', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(bbox=[-9, 5, 20, 9]), 'warning', 'boxes that reach over', 'annotation 2'),
-    (lambda c: c['annotations'][1].pop('segmentation'), 'warning', 'masks that are missing', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(segmentation=[[1, 2, 3, 4]]), 'warning', 'masks that are neither', '2'),
-    (lambda c: c['annotations'][1].update(segmentation='mask'), 'warning', 'masks that are neither', '2'),
-    (lambda c: c['images'][1].update(width=65), 'error', 'images of another size', '64 x 64 instead of 65 x 64'),
-    (lambda c: c['images'][1].update(file_name='no.jpg'), 'error', 'images that are missing', 'train/no.jpg'),
-    (lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts=[100, 300])), 'warning',
-     'masks that are neither', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts='o')), 'warning',
-     'masks that are neither', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts=['a', 'b'])), 'warning',
-     'masks that are neither', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(iscrowd='0'), 'error', 'iscrowd that is neither 0 nor 1', "'0'"),
-    (lambda c: c['categories'][1].update(name='circle'), 'error', 'categories of the same name', "2 .* 'circle'"),
-    (lambda c: c['categories'][0].update(name='ring'), 'error', "the file lacks the class 'circle'", None),
-    (lambda c: c['categories'].reverse(), 'error', 'the file has the classes in another order', None),
-    (lambda c: c['categories'].append(dict(id=9, name='ring')), 'warning', 'classes of the file that the', 'ring'),
-    (lambda c: c['annotations'][1].update(segmentation=[[1, 2, 3, 4, 5, float('nan')]]), 'warning',
-     'masks that are neither', 'annotation 2'),
-    (lambda c: c['annotations'][1].update(segmentation=[['1', 2, 3, 4, 5, 6]]), 'warning', 'masks that are neither',
-     'annotation 2'),
-    (lambda c: c['annotations'][1].update(segmentation=dict(size=[60, 64], counts=[3840])), 'warning',
-     'masks of another size than their image', 'annotation 2'),
-    (lambda c: c['images'].append({**c['images'][0], 'id': 99}), 'warning', 'images that are listed more than once',
-     '000000.jpg'),
-    (lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['image_id'] == 1], 'warning',
-     'images without boxes', r'1 \(000000.jpg\)'),
-    (lambda c: [item.update(category_id=c['categories'][0]['id'], iscrowd=1) for item in c['annotations']], 'warning',
-     'images without boxes', '000000.jpg, 000001.jpg, 000002.jpg'),
-    (lambda c: c['annotations'].clear(), 'error', 'no image is left to train on', 'filter_empty_gt'),
-    (lambda c: [item.update(width=8) for item in c['images']], 'error', 'no image is left to train on', 'min_size'),
-    (lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['category_id'] == 2], 'warning',
-     'classes without a box', 'square'),
-])
-def test_each_finding_of_the_annotations(cfg, change, severity, what, example):
+@pytest.mark.parametrize(
+    'change, severity, what, example',
+    [
+        (
+            lambda c: c['annotations'][1].update(image_id=99),
+            'error',
+            'annotations without their images',
+            'annotation 2 ',
+        ),
+        (
+            lambda c: c['annotations'][1].update(category_id=99),
+            'error',
+            'annotations without their categories',
+            'id 99',
+        ),
+        (
+            lambda c: c['annotations'][1].update(id=1),
+            'error',
+            'ids that occur twice',
+            r'annotations\[1\] has the id 1 of',
+        ),
+        (lambda c: c['images'][1].update(id=1), 'error', 'ids that occur twice', r'images\[1\] has the id 1 of'),
+        (lambda c: c['annotations'][1].pop('bbox'), 'error', 'entries that lack a field', 'lacks bbox'),
+        (lambda c: c['annotations'][1].update(bbox=[1, 2, float('nan'), 4]), 'error', 'malformed boxes', 'nan'),
+        (lambda c: c.pop('images'), 'error', 'missing lists', '"images"'),
+        (lambda c: c['annotations'][1].update(bbox=[5, 5, 0, 9]), 'warning', 'boxes without area', 'annotation 2'),
+        (
+            lambda c: c['annotations'][1].update(bbox=[70, 5, 9, 9]),
+            'warning',
+            'boxes outside their image',
+            'annotation 2',
+        ),
+        (
+            lambda c: c['annotations'][1].update(bbox=[-9, 5, 20, 9]),
+            'warning',
+            'boxes that extend more',
+            'annotation 2',
+        ),
+        (lambda c: c['annotations'][1].pop('segmentation'), 'warning', 'annotations without a mask', 'annotation 2'),
+        (lambda c: c['annotations'][1].update(segmentation=[[1, 2, 3, 4]]), 'warning', 'masks that are neither', '2'),
+        (lambda c: c['annotations'][1].update(segmentation='mask'), 'warning', 'masks that are neither', '2'),
+        (
+            lambda c: c['images'][1].update(width=65),
+            'error',
+            'images of a different size',
+            '64 x 64 instead of 65 x 64',
+        ),
+        (lambda c: c['images'][1].update(file_name='no.jpg'), 'error', 'images that are missing', 'train/no.jpg'),
+        (
+            lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts=[100, 300])),
+            'warning',
+            'masks that are neither',
+            'annotation 2',
+        ),
+        (
+            lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts='o')),
+            'warning',
+            'masks that are neither',
+            'annotation 2',
+        ),
+        (
+            lambda c: c['annotations'][1].update(segmentation=dict(size=[64, 64], counts=['a', 'b'])),
+            'warning',
+            'masks that are neither',
+            'annotation 2',
+        ),
+        (lambda c: c['annotations'][1].update(iscrowd='0'), 'error', 'iscrowd that is neither 0 nor 1', "'0'"),
+        (lambda c: c['categories'][1].update(name='circle'), 'error', 'categories with the same name', "2 .* 'circle'"),
+        (lambda c: c['categories'][0].update(name='ring'), 'error', "the file lacks the class 'circle'", None),
+        (lambda c: c['categories'].reverse(), 'error', 'the file has the classes in a different order', None),
+        (lambda c: c['categories'].append(dict(id=9, name='ring')), 'warning', 'classes of the file that the', 'ring'),
+        (
+            lambda c: c['annotations'][1].update(segmentation=[[1, 2, 3, 4, 5, float('nan')]]),
+            'warning',
+            'masks that are neither',
+            'annotation 2',
+        ),
+        (
+            lambda c: c['annotations'][1].update(segmentation=[['1', 2, 3, 4, 5, 6]]),
+            'warning',
+            'masks that are neither',
+            'annotation 2',
+        ),
+        (
+            lambda c: c['annotations'][1].update(segmentation=dict(size=[60, 64], counts=[3840])),
+            'warning',
+            'masks of a different size than their image',
+            'annotation 2',
+        ),
+        (
+            lambda c: c['images'].append({**c['images'][0], 'id': 99}),
+            'warning',
+            'images that are listed more than once',
+            '000000.jpg',
+        ),
+        (
+            lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['image_id'] == 1],
+            'warning',
+            'images without boxes',
+            r'1 \(000000.jpg\)',
+        ),
+        (
+            lambda c: [item.update(category_id=c['categories'][0]['id'], iscrowd=1) for item in c['annotations']],
+            'warning',
+            'images without boxes',
+            '000000.jpg, 000001.jpg, 000002.jpg',
+        ),
+        (
+            lambda c: c['annotations'].clear(),
+            'error',
+            "the config's filter_cfg and",
+            'filter_empty_gt',
+        ),
+        (
+            lambda c: [item.update(width=8) for item in c['images']],
+            'error',
+            "the config's filter_cfg and",
+            'min_size',
+        ),
+        (
+            lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['category_id'] == 2],
+            'warning',
+            'classes without a box',
+            'square',
+        ),
+    ],
+)
+def test_each_problem_of_the_annotations_is_found(cfg, change, severity, what, example):
     edit(cfg, change)
     inspections = inspect_config(cfg)
-    (finding, ) = (finding for name, finding in findings(inspections).items() if name.startswith(what))
+    (finding,) = (finding for name, finding in findings(inspections).items() if name.startswith(what))
     assert finding.severity == severity and finding.count >= 1
     if example:
         assert re.search(example, str(finding))
     assert has_errors(inspections) == (severity == 'error')
 
 
-def test_counts_of_findings(cfg):
+def test_findings_are_counted_and_only_three_are_shown(cfg):
     edit(cfg, lambda c: [item.update(bbox=[0, 0, 0, 0]) for item in c['annotations'][:5]])
-    finding = findings(inspect_config(cfg))['boxes without area, or narrower or lower than a pixel']
+    finding = findings(inspect_config(cfg))['boxes without area, or less than a pixel wide or high']
     assert finding.count == 5 and len(finding.examples) == 3 and str(finding).endswith('annotation 3, ...)')
 
 
-def test_masks_must_be_right_where_they_are_loaded(cfg):
+def test_masks_that_are_loaded_must_be_good(cfg):
     cfg.train_dataloader.dataset.pipeline[1].with_mask = True
     edit(cfg, lambda c: c['annotations'][1].pop('segmentation'))
     edit(cfg, lambda c: c['annotations'][2].update(segmentation=[]))
     edit(cfg, lambda c: c['annotations'][3].update(segmentation=[[1, 2]]))
-    with pytest.raises(UserError, match='train.json: 2 masks that are missing, which the config loads .* annotation 2'):
+    with pytest.raises(
+        UserError, match='train.json: annotations without a mask: 2, for example annotation 2; the config loads'
+    ):
         check_datasets(cfg, ['train'])
     found = findings(inspect_config(cfg))
-    assert {finding.severity for name, finding in found.items() if 'masks' in name} == {'error'}
-    assert found['masks that are missing'].examples == ['annotation 2', 'annotation 3']
+    assert {finding.severity for name, finding in found.items() if 'mask' in name} == {'error'}
+    assert found['annotations without a mask'].examples == ['annotation 2', 'annotation 3']
     assert found['masks that are neither polygons nor RLE'].examples == ['annotation 4']
 
 
-def test_masks_must_be_right_where_they_are_evaluated(cfg):
+def test_masks_that_are_evaluated_must_be_good(cfg):
     edit(cfg, lambda c: c['annotations'][1].pop('segmentation'), 'val')
-    assert findings(inspect_config(cfg), 'val, test')['masks that are missing'].severity == 'warning'
+    assert findings(inspect_config(cfg), 'val, test')['annotations without a mask'].severity == 'warning'
     cfg.val_evaluator.metric = ['bbox', 'segm']
-    assert findings(inspect_config(cfg), 'val, test')['masks that are missing'].severity == 'error'
+    assert findings(inspect_config(cfg), 'val, test')['annotations without a mask'].severity == 'error'
 
 
-def test_the_boxes_that_mmdet_drops(cfg):
-    """Against what MMDetection's data set has of boxes at, over and beyond each border, and of thin ones."""
-    odd = [(x, y, w, h) for x in (-9, -9.5, 0, 30, 63.5, 64) for y in (-9, 5, 64) for w in (0, 0.5, 1, 9, 20)
-           for h in (0.5, 9)]
-    edit(cfg, lambda c: c.update(annotations=[
-        {**c['annotations'][0], 'id': i, 'bbox': box, 'area': box[2] * box[3]} for i, box in enumerate(odd, 1)]))
+def test_boxes_that_mmdetection_drops_are_counted(cfg):
+    """Boxes at, over and beyond each border, and thin boxes, compared with those that MMDetection's dataset keeps."""
+    odd = [
+        (x, y, w, h)
+        for x in (-9, -9.5, 0, 30, 63.5, 64)
+        for y in (-9, 5, 64)
+        for w in (0, 0.5, 1, 9, 20)
+        for h in (0.5, 9)
+    ]
+    edit(
+        cfg,
+        lambda c: c.update(
+            annotations=[
+                {**c['annotations'][0], 'id': i, 'bbox': box, 'area': box[2] * box[3]} for i, box in enumerate(odd, 1)
+            ]
+        ),
+    )
     found = findings(inspect_config(cfg))
     cfg.train_dataloader.dataset.pipeline = []
-    (data, ) = DATASETS.build(cfg.train_dataloader.dataset)
-    dropped = found['boxes without area, or narrower or lower than a pixel'].count + found[
-        'boxes outside their image'].count
+    (data,) = DATASETS.build(cfg.train_dataloader.dataset)
+    dropped = (
+        found['boxes without area, or less than a pixel wide or high'].count + found['boxes outside their image'].count
+    )
     assert 0 < dropped == len(odd) - len(data['instances']) < len(odd)
 
 
-def test_boxes_alone_are_no_fault(cfg):
+def test_data_without_masks_is_accepted(cfg):
     edit(cfg, lambda c: [item.pop('segmentation') for item in c['annotations']])
-    assert not any('masks' in name for name in findings(inspect_config(cfg)))
+    assert not any('mask' in name for name in findings(inspect_config(cfg)))
 
 
-def test_each_finding_of_the_images(cfg, monkeypatch):
+def test_each_problem_of_the_images_is_found(cfg, monkeypatch):
     root = Path(cfg.root)
     forbidden, read_bytes = [root / 'train' / '000007.jpg', root / 'train' / '000008.jpg'], Path.read_bytes
 
@@ -150,31 +248,32 @@ def test_each_finding_of_the_images(cfg, monkeypatch):
         if path in forbidden:
             raise PermissionError
         return read_bytes(path)
+
     monkeypatch.setattr(Path, 'read_bytes', read)
-    (root / 'train' / '000001.jpg').write_bytes(b'no image')
+    (root / 'train' / '000001.jpg').write_bytes(b'not an image')
     (root / 'train' / '000002.jpg').write_bytes(b'')
     (root / 'train' / '000003.jpg').unlink()
     shutil.copy(root / 'train' / '000004.jpg', root / 'train' / '000005.jpg')
     shutil.copy(root / 'train' / '000006.jpg', root / 'val' / '000000.jpg')
     inspections = inspect_config(cfg)
     found = findings(inspections)
-    unreadable = found['images that cannot be read: damaged, of an unknown format or without permission']
+    unreadable = found['images that cannot be read: damaged, in an unknown format or without permission']
     assert unreadable.examples == ['000001.jpg', '000007.jpg', '000008.jpg']
     assert found['images that are empty files'].examples == [f'{root}/train/000002.jpg']
     assert found['images that are missing'].examples == [f'{root}/train/000003.jpg']
-    assert found['images that are the same file'].examples == ['000004.jpg = 000005.jpg']
-    leak = findings(inspections, 'val, test')['images that training has too']
+    assert found['images with identical content'].examples == ['000004.jpg = 000005.jpg']
+    leak = findings(inspections, 'val, test')['images that are also in the training data']
     assert leak.severity == 'error' and leak.examples == ['000000.jpg = 000006.jpg']
 
 
-def test_malformed_annotations_hide_no_fault_of_the_images(cfg):
+def test_malformed_annotations_do_not_hide_problems_of_the_images(cfg):
     edit(cfg, lambda c: c['annotations'][1].update(image_id=99))
     Path(cfg.root, 'train', '000003.jpg').unlink()
     found = findings(inspect_config(cfg))
     assert 'annotations without their images' in found and 'images that are missing' in found
 
 
-def test_a_missing_folder_hides_no_fault_of_the_annotations(cfg):
+def test_missing_folder_does_not_hide_problems_of_the_annotations(cfg):
     shutil.rmtree(f'{cfg.root}/train')
     edit(cfg, lambda c: c['annotations'][0].update(bbox=[70, 5, 9, 9]))
     found = findings(inspect_config(cfg))
@@ -182,8 +281,8 @@ def test_a_missing_folder_hides_no_fault_of_the_annotations(cfg):
     assert 'boxes outside their image' in found
 
 
-def test_leaks_between_files(cfg):
-    """With a training set of two files, and of the same file twice."""
+def test_images_in_more_than_one_file_are_found(cfg):
+    """The training set has two files, one of them twice."""
     root, dataset = Path(cfg.root), cfg.train_dataloader.dataset
     (root / 'more').mkdir()
     shutil.copy(root / 'train' / '000004.jpg', root / 'more' / 'x.jpg')
@@ -196,42 +295,43 @@ def test_leaks_between_files(cfg):
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset, more])
     first, second, evaluated = inspect_config(cfg)
     assert (first.split, second.split, evaluated.split) == ('train', 'train', 'val, test') and not first.findings
-    again = {finding.what: finding for finding in second.findings}['images that another file of training has too']
-    (leak, ) = evaluated.findings
+    again = {finding.what: finding for finding in second.findings}['images that are also in another training file']
+    (leak,) = evaluated.findings
     assert (again.severity, again.examples) == ('warning', ['x.jpg = 000004.jpg'])
     assert (leak.severity, leak.examples) == ('error', ['000001.jpg = y.jpg'])
 
 
-def test_evaluation_on_the_training_file_is_a_choice(cfg):
+def test_evaluation_on_the_training_file_is_only_a_warning(cfg):
     cfg.val_dataloader.dataset.update(ann_file='annotations/train.json', data_prefix=dict(img='train/'))
     cfg.val_evaluator.ann_file = f'{cfg.root}/annotations/train.json'
     inspections = inspect_config(cfg)
     assert not has_errors(inspections)
-    (finding, ) = findings(inspections, 'val').values()
+    (finding,) = findings(inspections, 'val').values()
     assert finding.severity == 'warning' and finding.what.startswith('training reads the same file')
 
 
-def test_annotations_alone_open_no_image(cfg, monkeypatch):
+def test_inspection_of_annotations_alone_opens_no_image(cfg, monkeypatch):
     monkeypatch.setattr(inspection, '_read', lambda path: pytest.fail(f'opened {path}'))
-    Path(cfg.root, 'train', '000001.jpg').write_bytes(b'no image')
+    Path(cfg.root, 'train', '000001.jpg').write_bytes(b'not an image')
     assert not has_errors(inspect_config(cfg, read_images=False))
 
 
-def test_config_against_data(cfg):
+def test_config_must_match_the_data(cfg):
     cfg.model.bbox_head.num_classes = 5
     cfg.val_evaluator.ann_file = f'{cfg.root}/annotations/train.json'
     inspections = inspect_config(cfg)
     assert any('num_classes=5' in name for name in findings(inspections))
     assert any('val_evaluator.ann_file is' in name for name in findings(inspections, 'val, test'))
-    cfg.model.language_model = dict(type='BertModel')  # num_classes is then a number of tokens
+    cfg.model.language_model = dict(type='BertModel')  # with it, num_classes is a number of tokens
     cfg.train_dataloader.dataset.metainfo = dict(classes=('circle'))
     found = findings(inspect_config(cfg))
     assert [name for name in found if 'classes' in name] == [
-        "metainfo.classes must be a tuple of names, as ('circle', ); got 'circle'"]
+        "metainfo.classes must be a tuple of names, such as ('circle', ); got 'circle'"
+    ]
 
 
-def test_evaluation_needs_iscrowd_only_where_it_reads_the_file(cfg):
-    """As before training: mmdet's metric needs it of the file, and can do with what the data set has read."""
+def test_evaluation_needs_iscrowd_only_if_it_reads_the_file(cfg):
+    """Same as in the checks before training: MMDetection's metric can also use what the dataset has read."""
     edit(cfg, lambda c: c['annotations'][0].pop('iscrowd'), 'val')
     assert not has_errors(inspect_config(cfg))
     cfg.val_evaluator.type = 'CocoMetric'
@@ -241,7 +341,7 @@ def test_evaluation_needs_iscrowd_only_where_it_reads_the_file(cfg):
     assert not has_errors(inspect_config(cfg))
 
 
-def test_evaluation_needs_ids_that_are_numbers(cfg):
+def test_evaluation_needs_numeric_ids(cfg):
     def name_ids(coco):
         for item in coco['images']:
             item['id'] = f'image {item["id"]}'
@@ -252,27 +352,28 @@ def test_evaluation_needs_ids_that_are_numbers(cfg):
     assert not has_errors(inspect_config(cfg))
     check_datasets(cfg, ['train'])
     edit(cfg, name_ids, 'val')
-    assert findings(inspect_config(cfg), 'val, test')['fields of a wrong kind'].count == 19  # 6 of images
+    assert findings(inspect_config(cfg), 'val, test')['fields of the wrong type'].count == 19  # 6 of them in images
     with pytest.raises(UserError, match="val.json: malformed: images.0. has the id 'image 1'; expected a whole number"):
         check_datasets(cfg, ['val'])
 
 
-def test_a_split_that_is_missing_hides_no_other(cfg):
+def test_missing_split_does_not_hide_problems_of_others(cfg):
     Path(cfg.root, 'annotations', 'train.json').unlink()
     edit(cfg, lambda c: c['annotations'][0].update(bbox=[5, 5, 0, 9]), 'val')
     inspections = inspect_config(cfg)
     assert any(name.startswith('no annotation file') for name in findings(inspections))
-    assert 'boxes without area, or narrower or lower than a pixel' in findings(inspections, 'val, test')
+    assert 'boxes without area, or less than a pixel wide or high' in findings(inspections, 'val, test')
 
 
-def test_what_cannot_be_inspected_is_said(cfg):
+def test_datasets_that_cannot_be_inspected_are_named(cfg):
     for split in ('val', 'test'):
         cfg[f'{split}_dataloader'].dataset.type = 'VOCDataset'
     cfg.val_evaluator = cfg.test_evaluator = dict(type='VOCMetric')
     inspections = inspect_config(cfg)
     assert 'not inspected' in str(inspections[1]) and 'VOCDataset' in str(inspections[1])
-    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[
-        cfg.train_dataloader.dataset, dict(type='LVISV1Dataset', ann_file='lvis.json')])
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[cfg.train_dataloader.dataset, dict(type='LVISV1Dataset', ann_file='lvis.json')]
+    )
     names = [str(item).splitlines()[0] for item in inspect_config(cfg)]
     assert 'train: LVISV1Dataset lvis.json' in names and f'train: {cfg.root}/annotations/train.json' in names
     cfg.train_dataloader.dataset.datasets.pop(0)
@@ -292,13 +393,13 @@ def test_samples_are_drawn(cfg, tmp_path):
     assert np.abs(cv2.imread(str(tmp_path / 'plain.png')).astype(int) - drawn).mean() > 1
 
 
-def test_no_samples_to_draw(cfg, tmp_path):
-    with pytest.raises(UserError, match='expected 1 sample or more to draw; got 0'):
+def test_number_of_samples_must_be_positive(cfg, tmp_path):
+    with pytest.raises(UserError, match='expected at least 1 sample to draw; got 0'):
         draw_samples(cfg, str(tmp_path / 'samples.png'), count=0)
     assert not list(tmp_path.glob('*.png'))
 
 
-def test_from_the_command_line(cfg, tmp_path):
+def test_tool_prints_findings_and_writes_files(cfg, tmp_path):
     config, picture, numbers = tmp_path / 'mine.py', tmp_path / 'samples.jpg', tmp_path / 'found.json'
     cfg.dump(config)
     status, out, err = tool('tools/check_dataset.py', config, '--picture', picture, '--json', numbers)
@@ -315,8 +416,8 @@ def test_from_the_command_line(cfg, tmp_path):
     assert 'no samples drawn' in out
 
 
-def test_ctrl_c_leaves_images_unread(cfg, monkeypatch):
-    """What waits for its turn in the pool must not hold the process back."""
+def test_ctrl_c_stops_reading_images(cfg, monkeypatch):
+    """Images that wait in the pool must not delay the exit."""
     monkeypatch.setattr(inspection, 'READERS', 1)
     read = []
 
@@ -326,17 +427,21 @@ def test_ctrl_c_leaves_images_unread(cfg, monkeypatch):
         if len(read) == 2:
             raise KeyboardInterrupt
         return path, (64, 64)
+
     monkeypatch.setattr(inspection, '_read', interrupted)
     with pytest.raises(KeyboardInterrupt):
         inspect_config(cfg)
     assert len(read) < 6
 
 
-@pytest.mark.parametrize('option, says', [
-    (['--samples', '0'], '--samples expects a number from 1, got 0'),
-    (['--picture', 'x.txt'], '--picture expects a .jpg or .png, got x.txt'),
-])
-def test_wrong_options_are_a_usage_error(monkeypatch, capsys, option, says):
+@pytest.mark.parametrize(
+    'option, says',
+    [
+        (['--samples', '0'], '--samples expects 1 or more, got 0'),
+        (['--picture', 'x.txt'], 'expected a name that ends in .jpg or .jpeg or .png for --picture; got x.txt'),
+    ],
+)
+def test_wrong_options_are_usage_errors(monkeypatch, capsys, option, says):
     monkeypatch.setattr(sys, 'argv', ['check_dataset.py', 'configs/none.py', *option])
     with pytest.raises(SystemExit, match='2'):
         runpy.run_path(str(ROOT / 'tools' / 'check_dataset.py'))['parse_args']()

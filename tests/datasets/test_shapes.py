@@ -15,10 +15,10 @@ from econvnext_mmdet.datasets.shapes import (
     make_classification,
     make_shapes,
 )
-from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.utils.errors import UserError
 
 
-def test_same_seed_same_files_other_seed_others(tmp_path):
+def test_only_the_same_seed_gives_the_same_files(tmp_path):
     for name, seed in (('a', 3), ('b', 3), ('c', 4)):
         make_shapes(str(tmp_path / name), num_train=3, num_val=2, size=(64, 96), seed=seed)
     files = [str(p.relative_to(tmp_path / 'a')) for p in (tmp_path / 'a').rglob('*') if p.is_file()]
@@ -48,10 +48,10 @@ def test_annotations_agree_with_their_masks(shapes):
             x, y, w, h = ann['bbox']
             assert (x, y, x + w, y + h) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert ann['area'] == mask.sum() > 0
-        assert covered.max() <= 1  # masks hold what is visible, so they never share a pixel
+        assert covered.max() <= 1  # masks hold the visible parts, so they never share a pixel
 
 
-def test_overlap_leaves_most_visible():
+def test_most_of_each_shape_stays_visible():
     rng = np.random.default_rng(0)
     hidden = 0
     for _ in range(40):
@@ -62,7 +62,7 @@ def test_overlap_leaves_most_visible():
     assert hidden > 5
 
 
-def test_all_classes_and_cocos_three_sizes_occur():
+def test_all_classes_and_all_three_coco_sizes_occur():
     rng = np.random.default_rng(0)
     shapes = [shape for _ in range(60) for shape in draw_image(rng, 192, 192)[1]]
     assert {shape['name'] for shape in shapes} == set(OUTLINES)
@@ -76,39 +76,49 @@ def test_all_classes_occur_at_the_smallest_size():
     assert min(names.count(name) for name in OUTLINES) > 10
 
 
-def test_mmdet_reads_it(shapes):
+def test_mmdetection_reads_the_data(shapes):
     dataset = CocoDataset(
-        ann_file='annotations/val.json', data_root=str(shapes), data_prefix=dict(img='val/'),
-        metainfo=dict(classes=tuple(OUTLINES)), pipeline=[])
+        ann_file='annotations/val.json',
+        data_root=str(shapes),
+        data_prefix=dict(img='val/'),
+        metainfo=dict(classes=tuple(OUTLINES)),
+        pipeline=[],
+    )
     assert len(dataset) == 6 and all('mask' in instance for instance in dataset[0]['instances'])
 
 
-@pytest.mark.parametrize('change, says', [
-    (dict(size=(63, 64)), 'at least 64 x 64'), (dict(num_val=0), '0 for val'),
-    (dict(diameters=(0.5, 0.4)), 'got 0.5 and 0.4'),
-    (dict(diameters=(0.18, 0.4)), 'from 0.19, which is 12 pixels, to 1 of .* got 0.18'),
-    (dict(seed=-1), 'a seed from 0')])
-def test_bad_arguments_leave_nothing(tmp_path, change, says):
+@pytest.mark.parametrize(
+    'change, says',
+    [
+        (dict(size=(63, 64)), 'at least 64 x 64'),
+        (dict(num_val=0), '0 for val'),
+        (dict(diameters=(0.5, 0.4)), 'got 0.5 and 0.4'),
+        (dict(diameters=(0.18, 0.4)), r'from 0.19 \(12 pixels\) to 1, as fractions of .* got 0.18 and 0.4'),
+        (dict(seed=-1), 'a seed of 0 or more; got -1'),
+    ],
+)
+def test_bad_arguments_write_nothing(tmp_path, change, says):
     with pytest.raises(UserError, match=says):
         make_shapes(**{**dict(out=str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0), **change})
     assert not list(tmp_path.iterdir())
 
 
 def test_every_class_needs_an_image(tmp_path):
-    with pytest.raises(UserError, match='at least 16 a split; got a size of 64 x 64, 16 for train and 15 for val'):
+    with pytest.raises(UserError, match='at least 16 per split; got a size of 64 x 64, 16 for train and 15 for val'):
         make_classification(str(tmp_path / 'x'), num_train=16, num_val=15, size=(64, 64), seed=0)
 
 
-def test_an_existing_folder_is_left_alone(tmp_path):
+def test_existing_folder_is_left_alone(tmp_path):
     (tmp_path / 'mine.txt').write_text('mine')
     with pytest.raises(UserError, match='exists already'):
         make_shapes(str(tmp_path), num_train=1, num_val=1, size=(64, 64), seed=0)
     assert (tmp_path / 'mine.txt').read_text() == 'mine'
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(cv2, 'imwrite', interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_shapes(str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0)
@@ -132,6 +142,6 @@ def test_diameters_set_the_sizes():
     for low, high in ((0.2, 0.3), (0.6, 0.9)):
         for _ in range(20):
             for shape in draw_image(rng, 128, 160, (low, high))[1]:
-                # A triangle, the smallest, fills 0.41 of its circle's area, and most of a shape stays visible.
-                assert shape['full_area'] <= np.pi / 4 * (high * 128 + 2)**2
-                assert shape['full_area'] >= 0.25 * np.pi / 4 * (low * 128)**2
+                # The triangle has the smallest area: 0.41 of its circle. Part of a shape may lie outside the image.
+                assert shape['full_area'] <= np.pi / 4 * (high * 128 + 2) ** 2
+                assert shape['full_area'] >= 0.25 * np.pi / 4 * (low * 128) ** 2

@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +9,16 @@ from mmdet.registry import METRICS
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.evaluation import coco_metric
-from econvnext_mmdet.evaluation.coco_eval import ENGINES, STATS, CocoEvaluator
-from econvnext_mmdet.evaluation.coco_metric import NAMES
+from econvnext_mmdet.evaluation.coco_eval import ENGINES, CocoEvaluator
+from econvnext_mmdet.evaluation.coco_stats import COCO_STATS
+from econvnext_mmdet.utils.errors import UserError
 
-from .scenes import CLASSES, make_scene
+from ..scenes import CLASSES, make_scene
 
 
 @pytest.fixture
 def scene(tmp_path):
-    """A scene whose annotation file is on the disk, and its detections as a model gives them."""
+    """The path of a scene's annotation file, the scene, and its detections in the form of a model's output."""
     coco, entries = make_scene()
     path = tmp_path / 'gt.json'
     path.write_text(json.dumps(coco))
@@ -25,69 +27,80 @@ def scene(tmp_path):
         found = [entry for entry in entries if entry['image_id'] == image['id']]
         boxes = torch.tensor([entry['bbox'] for entry in found], dtype=torch.float64).reshape(-1, 4)
         masks = [mask_utils.decode(entry['segmentation']).astype(bool) for entry in found]
-        samples.append(dict(img_id=image['id'], pred_instances=dict(
-            bboxes=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
-            labels=torch.tensor([(entry['category_id'] - 1) // 5 for entry in found], dtype=torch.long),
-            scores=torch.tensor([entry['score'] for entry in found], dtype=torch.float64),
-            masks=torch.from_numpy(np.array(masks).reshape(-1, image['height'], image['width'])))))
+        samples.append(
+            dict(
+                img_id=image['id'],
+                pred_instances=dict(
+                    bboxes=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
+                    labels=torch.tensor([(entry['category_id'] - 1) // 5 for entry in found], dtype=torch.long),
+                    scores=torch.tensor([entry['score'] for entry in found], dtype=torch.float64),
+                    masks=torch.from_numpy(np.array(masks).reshape(-1, image['height'], image['width'])),
+                ),
+            )
+        )
     return str(path), coco, entries, samples
 
 
-def run(path, samples, **kwargs):
-    metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path, **kwargs))  # mmdet's registry finds it
+def evaluate(path, samples, **kwargs):
+    """Evaluate samples with the metric, which MMDetection's registry finds, in batches of five."""
+    metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path, **kwargs))
     metric.dataset_meta = dict(classes=CLASSES)
     for i in range(0, len(samples), 5):
-        metric.process({}, samples[i:i + 5])
+        metric.process({}, samples[i : i + 5])
     return metric.evaluate(len(samples))
 
 
 @pytest.mark.parametrize('engine', ENGINES)
-def test_metrics_are_those_of_the_results(scene, engine):
+def test_metrics_equal_the_evaluation_of_the_results(scene, engine):
     path, coco, entries, samples = scene
-    metrics = run(path, samples, metric=['bbox', 'segm'], engine=engine)
+    metrics = evaluate(path, samples, metric=['bbox', 'segm'], engine=engine)
     evaluator = CocoEvaluator(coco)
-    expected = {f'coco/{iou_type}_{NAMES[name]}': value for iou_type in ('bbox', 'segm')
-                for name, value in evaluator.evaluate(entries, iou_type).stats.items()}
+    expected = {
+        f'coco/{iou_type}_{COCO_STATS[name].mmdet_name}': value
+        for iou_type in ('bbox', 'segm')
+        for name, value in evaluator.evaluate(entries, iou_type).stats.items()
+    }
     assert len(metrics) == 24 and metrics == pytest.approx(expected, abs=1e-9)
     assert any(value != round(value, 3) for value in metrics.values())  # unrounded
-    # The best checkpoint is chosen by the first of them.
+    # The first metric chooses the best checkpoint.
     assert next(iter(metrics)) == 'coco/bbox_mAP'
 
 
-def test_masks_may_have_scores_of_their_own(scene):
+def test_masks_are_ranked_by_their_separate_scores(scene):
     path, _, _, samples = scene
     for sample in samples:
         found = sample['pred_instances']
         found['mask_scores'] = torch.zeros_like(found['scores'])
-    with_own = run(path, samples, metric=['bbox', 'segm'])
+    separate = evaluate(path, samples, metric=['bbox', 'segm'])
     for sample in samples:
         sample['pred_instances']['scores'] = sample['pred_instances'].pop('mask_scores')
-    equal = run(path, samples, metric=['bbox', 'segm'])
-    assert with_own['coco/segm_mAP'] == equal['coco/segm_mAP'] != with_own['coco/bbox_mAP']
-    assert with_own['coco/bbox_mAP'] != equal['coco/bbox_mAP']
+    equal = evaluate(path, samples, metric=['bbox', 'segm'])
+    assert separate['coco/segm_mAP'] == equal['coco/segm_mAP'] != separate['coco/bbox_mAP']
+    assert separate['coco/bbox_mAP'] != equal['coco/bbox_mAP']
 
 
-def test_no_detections_are_0(scene):
+def test_no_detections_give_0(scene):
     path, _, _, samples = scene
     for sample in samples:
         sample['pred_instances'] = {key: value[:0] for key, value in sample['pred_instances'].items()}
-    assert set(run(path, samples, metric=['bbox', 'segm']).values()) == {0.}
+    assert set(evaluate(path, samples, metric=['bbox', 'segm']).values()) == {0.0}
 
 
-def test_classwise(scene, monkeypatch):
+def test_classwise_logs_a_table_and_adds_metrics(scene, monkeypatch):
     path, coco, entries, samples = scene
     logged = []
     monkeypatch.setattr(coco_metric, 'print_log', lambda text, **_: logged.append(text))
-    metrics = run(path, samples, classwise=True)
-    (table, ) = logged
+    metrics = evaluate(path, samples, classwise=True)
+    (table,) = logged
     assert [line.split()[0] for line in table.splitlines()] == ['bbox', 'class', *CLASSES]
     classes = CocoEvaluator(coco).evaluate(entries).classes
     assert [metrics[f'coco/bbox_{name}_precision'] for name in CLASSES] == pytest.approx(
-        [entry['AP'] for entry in classes])
+        [entry['AP'] for entry in classes]
+    )
 
 
-def test_a_part_of_the_classes_is_evaluated_alone(scene):
-    """Labels count in the file's order, as mmdet's dataset gives them."""
+def test_a_model_may_know_some_of_the_classes(scene):
+    """Its labels follow the order of the file, as in MMDetection's dataset."""
     path, coco, entries, samples = scene
     for sample in samples:
         found = sample['pred_instances']
@@ -101,17 +114,24 @@ def test_a_part_of_the_classes_is_evaluated_alone(scene):
     assert metric.evaluate(len(samples))['coco/bbox_mAP'] == pytest.approx(expected['AP'], abs=1e-9)
 
 
-def test_bad_arguments(scene):
+def test_wrong_arguments_are_rejected(scene):
     path, _, _, samples = scene
-    for kwargs, message in ((dict(metric='proposal'), "metric must be of bbox, segm; got 'proposal'"),
-                            (dict(metric=[]), 'metric must be of'), (dict(engine='fast'), 'the engine is one of')):
+    for kwargs, message in (
+        (dict(metric='proposal'), "metric must be 'bbox', 'segm' or both; got 'proposal'"),
+        (dict(metric=[]), 'metric must be'),
+        (dict(engine='fast'), 'the engine must be'),
+    ):
         with pytest.raises(ValueError, match=message):
-            run(path, samples, **kwargs)
+            evaluate(path, samples, **kwargs)
     metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path))
     metric.dataset_meta = dict(classes=('cat', 'cow'))
     with pytest.raises(ValueError, match=re.escape("lacks the classes ['cow'] of the model")):
         metric.evaluate(0)
 
 
-def test_names_are_coco_s():
-    assert list(NAMES) == list(STATS) and len(set(NAMES.values())) == 12
+def test_a_malformed_annotation_file_is_named(scene):
+    path, coco, _, samples = scene
+    del coco['annotations'][2]['area']
+    Path(path).write_text(json.dumps(coco))
+    with pytest.raises(UserError, match=r'gt.json: malformed: annotations\[2\] lacks area'):
+        evaluate(path, samples)

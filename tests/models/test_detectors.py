@@ -1,5 +1,6 @@
-"""PP-YOLOE and YOLOv10, against the reference's arrays, a second implementation, and what goes wrong."""
-from functools import lru_cache
+"""PP-YOLOE and YOLOv10: against the arrays of the reference, against second implementations, and their errors."""
+
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,25 +14,32 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from torch.utils.flop_counter import FlopCounterMode
 
-from econvnext_mmdet.checkpoint import named_tensors, prepare_state
-from econvnext_mmdet.errors import UserError
+from econvnext_mmdet.models.common.reparam import RepConv, fold_branches
 from econvnext_mmdet.models.ppyoloe import PPYOLOECSPResNet, PPYOLOEHead
-from econvnext_mmdet.models.reparam import RepConv, fold_branches
 from econvnext_mmdet.models.yolov10 import YOLOv10CSPDarknet, YOLOv10PAFPN
-from econvnext_mmdet.paddle_weights import convert
+from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.weights.loading import named_tensors, prepare_state
+from econvnext_mmdet.weights.paddle import convert
 
-from ..conftest import ROOT
+from ..helpers import ROOT
 
 REFERENCE = ROOT / 'tests' / 'data' / 'reference'
 BASES = ROOT / 'configs' / '_base_' / 'models'
 OURS = dict(type='EConvNeXt', arch='tiny', widen_factor=0.125, deepen_factor=0.34, out_indices=(1, 2, 3))
-SIZES = {  # of the reference's reduced models: backbone, its channels, the neck's channels
+# The reduced models of the reference: the backbone, its channels, and the channels of the neck.
+SIZES = {
     'ppyoloe_e_convnext_tiny': (OURS, [32, 64, 128], [24, 48, 96]),
-    'ppyoloe_cspresnet': (dict(type='PPYOLOECSPResNet', arch='L', widen_factor=0.125, deepen_factor=0.33),
-                          [32, 64, 128], [24, 48, 96]),
+    'ppyoloe_cspresnet': (
+        dict(type='PPYOLOECSPResNet', arch='L', widen_factor=0.125, deepen_factor=0.33),
+        [32, 64, 128],
+        [24, 48, 96],
+    ),
     'yolov10_e_convnext_tiny': (OURS, [32, 64, 128], [32, 64, 128]),
-    'yolov10_csp_darknet': (dict(type='YOLOv10CSPDarknet', arch='L', widen_factor=0.25, deepen_factor=0.33),
-                            [64, 128, 128], [64, 128, 128]),
+    'yolov10_csp_darknet': (
+        dict(type='YOLOv10CSPDarknet', arch='L', widen_factor=0.25, deepen_factor=0.33),
+        [64, 128, 128],
+        [64, 128, 128],
+    ),
 }
 
 
@@ -42,7 +50,7 @@ def scope():
 
 @pytest.fixture(autouse=True)
 def epoch():
-    """The epoch that a head asks the runner for."""
+    """Set the epoch that a head reads from the message hub. It is 0 at first."""
     hub = MessageHub.get_current_instance()
     hub.update_info('epoch', 0)
     yield lambda number: hub.update_info('epoch', number)
@@ -50,8 +58,8 @@ def epoch():
 
 
 def reduced(name, num_classes=4, **backbone):
-    """A reduced detector, by the settings of the base configs."""
-    cfg = Config.fromfile(BASES / f'{name.partition("_")[0]}_e-convnext.py').model
+    """Build a reduced detector with the other settings of its base config."""
+    cfg = Config.fromfile(BASES / f'{name.partition("_")[0]}-l_e-convnext-tiny.py').model
     config, in_channels, out_channels = SIZES[name]
     cfg.data_preprocessor.batch_augments = None
     cfg['backbone'] = ConfigDict({**config, **backbone})
@@ -62,36 +70,39 @@ def reduced(name, num_classes=4, **backbone):
     return MODELS.build(cfg)
 
 
-@lru_cache(maxsize=None)
+@cache
 def reference(name):
-    """A reduced detector with the reference's weights, in evaluation, in float64, and the reference's arrays."""
+    """A reduced detector with the weights of the reference, in evaluation and float64, and the reference's arrays."""
     model = reduced(name)
     checkpoint = dict(state_dict=converted(name))
-    prepare_state(model, checkpoint, name)  # as load_from does: nothing may be left over, nor missing
-    model.load_state_dict(checkpoint['state_dict'], strict=False)  # without BN's counters of batches
+    prepare_state(model, checkpoint, name)  # as load_from does: every tensor must match
+    model.load_state_dict(checkpoint['state_dict'], strict=False)  # the file lacks BN's counters
     with np.load(REFERENCE / f'{name}_reduced.npz') as file:
         arrays = {key: torch.from_numpy(value) for key, value in file.items()}
     return model.double().eval(), {
-        key: value.double() if value.is_floating_point() else value for key, value in arrays.items()}
+        key: value.double() if value.is_floating_point() else value for key, value in arrays.items()
+    }
 
 
 def converted(name):
+    """The weights of a reduced detector of the reference, under our names."""
     factors = {key: SIZES[name][0][key] for key in ('arch', 'widen_factor', 'deepen_factor')}
     return dict(convert(str(REFERENCE / f'{name}_reduced.pdparams'), **factors).checkpoint.state)
 
 
 def close(found, expected):
+    """Compare to 1e-5 of the largest expected magnitude."""
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def flat(maps, deepest_first):
-    """Maps of all levels, (N, P, C), in the reference's order."""
+    """Join the maps of all levels to (N, P, C), in the order of the reference."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in (maps[::-1] if deepest_first else maps)], dim=1)
 
 
 @pytest.mark.parametrize('name', sorted(SIZES))
-def test_every_map_is_the_references(name):
+def test_every_map_equals_the_reference(name):
     model, arrays = reference(name)
     deepest_first = isinstance(model.bbox_head, PPYOLOEHead)
     with torch.no_grad():
@@ -108,8 +119,10 @@ def test_every_map_is_the_references(name):
 
 
 def ground_truth(arrays):
-    return [InstanceData(bboxes=boxes[mask[:, 0] > 0], labels=labels[mask[:, 0] > 0, 0].long())
-            for boxes, labels, mask in zip(arrays['gt_bbox'], arrays['gt_class'], arrays['pad_gt_mask'])]
+    return [
+        InstanceData(bboxes=boxes[mask[:, 0] > 0], labels=labels[mask[:, 0] > 0, 0].long())
+        for boxes, labels, mask in zip(arrays['gt_bbox'], arrays['gt_class'], arrays['pad_gt_mask'])
+    ]
 
 
 def samples(instances, shape=(128, 128)):
@@ -117,8 +130,8 @@ def samples(instances, shape=(128, 128)):
 
 
 @pytest.mark.parametrize('assigner, number', [('atss', 11), ('tal', 12)])
-def test_ppyoloes_assignments_and_losses_are_the_references(epoch, assigner, number):
-    """The epoch chooses the assigner: ATSS for twelve epochs."""
+def test_assignments_and_losses_of_ppyoloe_equal_the_reference(epoch, assigner, number):
+    """The epoch decides the assigner: ATSS assigns in the first twelve epochs."""
     model, arrays = reference('ppyoloe_e_convnext_tiny')
     head = model.bbox_head
     epoch(number)
@@ -131,8 +144,11 @@ def test_ppyoloes_assignments_and_losses_are_the_references(epoch, assigner, num
         close(predictions.boxes[:, order], arrays['train_boxes'])
         targets = ground_truth(arrays)
         for i, (pred, gt) in enumerate(zip(head.predictions_of(predictions), targets)):
-            result = head.assign_by_place(pred, gt, predictions.num_points) if assigner == 'atss' \
+            result = (
+                head.assign_by_place(pred, gt, predictions.num_points)
+                if assigner == 'atss'
                 else head.assigner.assign(pred, gt)
+            )
             labels = torch.where(result.labels < 0, 4, result.labels)[order]
             assert torch.equal(labels, arrays[f'{assigner}_labels'][i].long())
             positive = labels < 4
@@ -145,8 +161,8 @@ def test_ppyoloes_assignments_and_losses_are_the_references(epoch, assigner, num
     close(sum(losses.values()), arrays[f'{assigner}_loss'])
 
 
-def test_yolov10s_losses_are_the_references():
-    """The reference's are times 16, for its batch and a constant."""
+def test_losses_of_yolov10_equal_the_reference():
+    """The reference multiplies its losses by 16, for its batch and a constant."""
     model, arrays = reference('yolov10_e_convnext_tiny')
     with torch.no_grad():
         losses = model.bbox_head.loss(model.extract_feat(arrays['image']), samples(ground_truth(arrays)))
@@ -156,20 +172,36 @@ def test_yolov10s_losses_are_the_references():
         close(16 * sum(value for key, value in losses.items() if key.startswith(branch)), arrays[f'train_{short}_loss'])
 
 
-@pytest.mark.parametrize('base, changes, gmacs, params, inference', [
-    ('ppyoloe_e-convnext', {}, 40.971, 44_225_336, 44_225_336),
-    ('ppyoloe_e-convnext', {'backbone': dict(_delete_=True, type='PPYOLOECSPResNet', arch='L')}, 55.414, 53_159_032,
-     53_159_032),
-    ('ppyoloe-m_e-convnext-mini', {}, 18.356, 21_018_912, 21_018_912),
-    ('ppyoloe-s_e-convnext-mini', {}, 11.269, 11_651_904, 11_651_904),
-    ('yolov10_e-convnext', {}, 38.729, 29_588_408, 27_742_700),
-    ('yolov10_e-convnext', {'backbone': dict(_delete_=True, type='YOLOv10CSPDarknet', arch='L'),
-                            'neck.in_channels': [256, 512, 512], 'bbox_head.in_channels': [256, 512, 512]},
-     60.006, 25_771_480, 24_357_388),
-    ('yolov10-m_e-convnext-tiny', {}, 37.614, None, None),
-])
-def test_sizes_are_the_references(base, changes, gmacs, params, inference):
-    """At 640 x 640 with 4 classes: convolutions, and PP-YOLOE's projection of 17 bins to a distance."""
+@pytest.mark.parametrize(
+    'base, changes, gmacs, params, inference',
+    [
+        ('ppyoloe-l_e-convnext-tiny', {}, 40.971, 44_225_336, 44_225_336),
+        (
+            'ppyoloe-l_e-convnext-tiny',
+            {'backbone': dict(_delete_=True, type='PPYOLOECSPResNet', arch='L')},
+            55.414,
+            53_159_032,
+            53_159_032,
+        ),
+        ('ppyoloe-m_e-convnext-mini', {}, 18.356, 21_018_912, 21_018_912),
+        ('ppyoloe-s_e-convnext-mini', {}, 11.269, 11_651_904, 11_651_904),
+        ('yolov10-l_e-convnext-tiny', {}, 38.729, 29_588_408, 27_742_700),
+        (
+            'yolov10-l_e-convnext-tiny',
+            {
+                'backbone': dict(_delete_=True, type='YOLOv10CSPDarknet', arch='L'),
+                'neck.in_channels': [256, 512, 512],
+                'bbox_head.in_channels': [256, 512, 512],
+            },
+            60.006,
+            25_771_480,
+            24_357_388,
+        ),
+        ('yolov10-m_e-convnext-tiny', {}, 37.614, None, None),
+    ],
+)
+def test_sizes_equal_the_reference(base, changes, gmacs, params, inference):
+    """At 640 x 640 with 4 classes. Convolutions count, and PP-YOLOE's projection of 17 bins to a distance."""
     cfg = Config.fromfile(BASES / f'{base}.py')
     for key, value in {'bbox_head.num_classes': 4, **changes}.items():
         value = {k: v for k, v in value.items() if k != '_delete_'} if isinstance(value, dict) else value
@@ -190,8 +222,7 @@ def test_sizes_are_the_references(base, changes, gmacs, params, inference):
 
 
 @pytest.mark.parametrize('name, num_classes', [(name, number) for name in sorted(SIZES) for number in (1, 8)])
-def test_a_converted_detector_starts_one_of_other_classes(name, num_classes):
-    """By load_from: only the layers of the classes start fresh."""
+def test_load_from_starts_only_class_layers_fresh_for_a_different_number_of_classes(name, num_classes):
     model, checkpoint = reduced(name, num_classes), dict(state_dict=converted(name))
     prepare_state(model, checkpoint, name)
     left = [key for key in named_tensors(model) if key not in checkpoint['state_dict']]
@@ -199,38 +230,46 @@ def test_a_converted_detector_starts_one_of_other_classes(name, num_classes):
 
 
 @pytest.mark.parametrize('name', ['ppyoloe_e_convnext_tiny', 'yolov10_e_convnext_tiny'])
-def test_boxes_are_of_full_precision_in_mixed_precision(name):
-    """From the same maps: autocast would take the expectation of the distances in half precision."""
+def test_boxes_have_full_precision_in_mixed_precision(name):
+    """The maps are the same. Autocast alone would compute the expected distances in half precision."""
     head = reduced(name).bbox_head
-    maps = [torch.randn(1, 4, size, size) for size in (16, 8, 4)], [
-        3 * torch.randn(1, 4 * (head.reg_max + 1), size, size) for size in (16, 8, 4)]
+    maps = (
+        [torch.randn(1, 4, size, size) for size in (16, 8, 4)],
+        [3 * torch.randn(1, 4 * (head.reg_max + 1), size, size) for size in (16, 8, 4)],
+    )
     expected = head.flatten(*maps).boxes
     with torch.autocast('cpu', dtype=torch.bfloat16):
         torch.testing.assert_close(head.flatten(*maps).boxes, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize('kind', ['PPYOLOEHead', 'YOLOv10Head'])
-def test_a_head_starts_from_a_file(tmp_path, kind):
-    """The usual start of the last layers comes before what init_cfg loads, not after it."""
+def test_init_cfg_of_a_head_can_load_a_file(tmp_path, kind):
+    """The default initialisation of the last layers comes before the file is loaded and does not overwrite it."""
     head = MODELS.build(dict(type=kind, num_classes=4, in_channels=[8, 16, 32]))
     for param in head.parameters():
         torch.nn.init.normal_(param)
     torch.save(head.state_dict(), tmp_path / 'head.pth')
-    loaded = MODELS.build(dict(type=kind, num_classes=4, in_channels=[8, 16, 32], init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'head.pth'))))
+    loaded = MODELS.build(
+        dict(
+            type=kind,
+            num_classes=4,
+            in_channels=[8, 16, 32],
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'head.pth')),
+        )
+    )
     loaded.init_weights()
     for key, value in head.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value), key
 
 
-def test_a_norm_that_cannot_be_folded_is_left():
+def test_a_norm_that_cannot_be_folded_does_not_change():
     layer = RepConv(8, 8, (3, 1), norm_cfg=dict(type='GN', num_groups=2))
     x = torch.rand(1, 8, 4, 4)
     assert torch.equal(fold_branches(layer)(x), layer(x)) and layer.folded is None
 
 
 def random_statistics(model):
-    """BNs as after training: folding is no test where means are 0 and variances 1."""
+    """Give BNs random values, as after training. With means of 0 and variances of 1, folding would test nothing."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -242,16 +281,22 @@ def random_statistics(model):
 
 
 def yolov10_s():
-    """With large kernels in the backbone's last stage and in the neck."""
+    """A backbone and a neck of scale S, which have large kernels in the last stage and the last layer."""
     backbone = YOLOv10CSPDarknet('S', widen_factor=0.25)
     channels = backbone.out_channels
     return torch.nn.Sequential(backbone, YOLOv10PAFPN(channels, 'S', 1))
 
 
-@pytest.mark.parametrize('build, folded', [
-    (lambda: PPYOLOECSPResNet('S', widen_factor=0.25), 6), (yolov10_s, 2),
-    (lambda: reduced('ppyoloe_cspresnet'), 11), (lambda: reduced('yolov10_e_convnext_tiny'), 0)])
-def test_folding_leaves_the_outputs(build, folded):
+@pytest.mark.parametrize(
+    'build, folded',
+    [
+        (lambda: PPYOLOECSPResNet('S', widen_factor=0.25), 6),
+        (yolov10_s, 2),
+        (lambda: reduced('ppyoloe_cspresnet'), 11),
+        (lambda: reduced('yolov10_e_convnext_tiny'), 0),
+    ],
+)
+def test_folding_does_not_change_the_outputs(build, folded):
     model = random_statistics(build())
     image = torch.rand(1, 3, 64, 96, dtype=torch.double)
     before = sum(param.numel() for param in model.parameters())
@@ -270,18 +315,23 @@ def _tensors(outs):
 
 
 def assign_slowly(scores, boxes, points, gts, labels, topk, alpha, beta, eps, overlap):
-    """The task-aligned assigner, written from its description with loops."""
+    """The task-aligned assigner, written with loops from its description."""
     inside = [[bool(gt[0] < x < gt[2] and gt[1] < y < gt[3]) for x, y in points] for gt in gts]
     overlaps = [[float(overlap(gt, box)) for box in boxes] for gt in gts]
-    metrics = [[float(scores[p, labels[g]])**alpha * overlaps[g][p]**beta for p in range(len(points))]
-               for g in range(len(gts))]
+    metrics = [
+        [float(scores[p, labels[g]]) ** alpha * overlaps[g][p] ** beta for p in range(len(points))]
+        for g in range(len(gts))
+    ]
     claims = {p: [] for p in range(len(points))}
     for g in range(len(gts)):
         candidates = sorted((p for p in claims if inside[g][p]), key=lambda p: -metrics[g][p])
         for p in candidates[:topk]:
             claims[p].append(g)
-    owner = {p: (found[0] if len(found) == 1 else max(range(len(gts)), key=lambda g: overlaps[g][p]))
-             for p, found in claims.items() if found}
+    owner = {
+        p: (found[0] if len(found) == 1 else max(range(len(gts)), key=lambda g: overlaps[g][p]))
+        for p, found in claims.items()
+        if found
+    }
     targets = {}
     for g in range(len(gts)):
         mine = [p for p in owner if owner[p] == g]
@@ -291,21 +341,35 @@ def assign_slowly(scores, boxes, points, gts, labels, topk, alpha, beta, eps, ov
 
 
 @pytest.mark.parametrize('seed', range(5))
-@pytest.mark.parametrize('topk, alpha, eps, kind', [(13, 1., 1e-7, 'BboxOverlaps2D'), (1, 0.5, 1e-9, 'CIoUOverlaps2D')])
-def test_the_assigner_is_what_it_is_described_to_be(seed, topk, alpha, eps, kind):
+@pytest.mark.parametrize(
+    'topk, alpha, eps, kind', [(13, 1.0, 1e-7, 'BboxOverlaps2D'), (1, 0.5, 1e-9, 'CIoUOverlaps2D')]
+)
+def test_the_assigner_equals_a_second_implementation(seed, topk, alpha, eps, kind):
     torch.manual_seed(seed)
-    points = torch.stack(torch.meshgrid(torch.arange(8) * 8 + 4., torch.arange(8) * 8 + 4., indexing='xy'), -1)
+    points = torch.stack(torch.meshgrid(torch.arange(8) * 8 + 4.0, torch.arange(8) * 8 + 4.0, indexing='xy'), -1)
     points = points.reshape(-1, 2).double()
     boxes = torch.cat((points - torch.rand(64, 2).double() * 20 - 1, points + torch.rand(64, 2).double() * 20 + 1), 1)
     corner = torch.rand(6, 2).double() * 30
-    gt = InstanceData(bboxes=torch.cat((corner, corner + 5 + torch.rand(6, 2).double() * 30), 1),
-                      labels=torch.randint(0, 3, (6, )))
+    gt = InstanceData(
+        bboxes=torch.cat((corner, corner + 5 + torch.rand(6, 2).double() * 30), 1), labels=torch.randint(0, 3, (6,))
+    )
     pred = InstanceData(priors=points, bboxes=boxes, scores=torch.rand(64, 3).double())
-    assigner = TASK_UTILS.build(dict(type='InsideTaskAlignedAssigner', topk=topk, alpha=alpha, eps=eps,
-                                     iou_calculator=dict(type=kind)))
+    assigner = TASK_UTILS.build(
+        dict(type='InsideTaskAlignedAssigner', topk=topk, alpha=alpha, eps=eps, iou_calculator=dict(type=kind))
+    )
     result = assigner.assign(pred, gt)
-    owner, targets = assign_slowly(pred.scores, boxes, points.tolist(), gt.bboxes, gt.labels, topk, alpha, 6., eps,
-                                   iou if kind == 'BboxOverlaps2D' else lambda a, b: max(complete_iou(a, b), 0))
+    owner, targets = assign_slowly(
+        pred.scores,
+        boxes,
+        points.tolist(),
+        gt.bboxes,
+        gt.labels,
+        topk,
+        alpha,
+        6.0,
+        eps,
+        iou if kind == 'BboxOverlaps2D' else lambda a, b: max(complete_iou(a, b), 0),
+    )
     assert {p: int(g) - 1 for p, g in enumerate(result.gt_inds) if g} == owner
     for p, target in targets.items():
         assert float(result.assign_metrics[p]) == pytest.approx(target, rel=1e-6, abs=1e-12)
@@ -319,45 +383,69 @@ def iou(a, b):
 
 
 def complete_iou(a, b):
-    """arXiv 1911.08287, with numbers."""
+    """Complete IoU (arXiv 1911.08287) in plain numbers."""
     a, b = a.tolist(), b.tolist()
-    centre = sum(((a[i] + a[i + 2] - b[i] - b[i + 2]) / 2)**2 for i in (0, 1))
-    diagonal = sum((max(a[i + 2], b[i + 2]) - min(a[i], b[i]))**2 for i in (0, 1))
+    centre = sum(((a[i] + a[i + 2] - b[i] - b[i + 2]) / 2) ** 2 for i in (0, 1))
+    diagonal = sum((max(a[i + 2], b[i + 2]) - min(a[i], b[i])) ** 2 for i in (0, 1))
     angle = np.arctan((a[2] - a[0]) / (a[3] - a[1])) - np.arctan((b[2] - b[0]) / (b[3] - b[1]))
     v, overlap = 4 / np.pi**2 * angle**2, iou(a, b)
     return overlap - centre / diagonal - v**2 / (1 - overlap + v)
 
 
-def test_the_complete_iou_loss_keeps_the_aspect_ratio_below_an_overlap_of_a_half():
+def test_the_complete_iou_loss_has_the_aspect_ratio_even_if_the_iou_is_below_one_half():
     torch.manual_seed(0)
     corner = torch.rand(20, 2).double() * 10
     pred = torch.cat((corner, corner + torch.rand(20, 2).double() * 20 + 1), 1).requires_grad_()
-    target = torch.tensor([[3., 4., 13., 20.]]).double().expand(20, 4)
-    loss = MODELS.build(dict(type='CompleteIoULoss', loss_weight=2.))
+    target = torch.tensor([[3.0, 4.0, 13.0, 20.0]]).double().expand(20, 4)
+    loss = MODELS.build(dict(type='CompleteIoULoss', loss_weight=2.0))
     overlaps = bbox_overlaps(pred, target, is_aligned=True)
     assert (overlaps < 0.5).any() and (overlaps > 0.5).any()
     weight = torch.rand(20).double()
     expected = sum(float(w) * (1 - complete_iou(a, b)) for w, a, b in zip(weight, pred, target))
     assert float(loss(pred, target, weight=weight, avg_factor=5)) == pytest.approx(2 * expected / 5, rel=1e-6)
-    points = torch.tensor([[1., 1., 1., 1.], [0., 0., 0., 5.], [3., 4., 13., 20.]]).double().requires_grad_()
-    loss(points, target[:3]).backward()  # boxes without area
-    assert torch.isfinite(points.grad).all()
+    without_area = (
+        torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 5.0], [3.0, 4.0, 13.0, 20.0]]).double().requires_grad_()
+    )
+    loss(without_area, target[:3]).backward()
+    assert torch.isfinite(without_area.grad).all()
+
+
+def test_complete_iou_overlaps_of_boxes_without_area_are_numbers_from_zero_to_one():
+    boxes = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 5.0], [3.0, 4.0, 13.0, 20.0]])
+    overlaps = TASK_UTILS.build(dict(type='CIoUOverlaps2D'))(boxes, boxes[:2])
+    assert overlaps.shape == (3, 2) and ((overlaps >= 0) & (overlaps <= 1)).all()  # false for NaN
+
+
+@pytest.mark.parametrize(
+    'registry, name',
+    [
+        *((MODELS, name) for name in ('PPYOLOE', 'PPYOLOECSPResNet', 'PPYOLOEHead', 'PPYOLOEPAFPN')),
+        *((MODELS, name) for name in ('YOLOv10', 'YOLOv10CSPDarknet', 'YOLOv10Head', 'YOLOv10PAFPN')),
+        (MODELS, 'CompleteIoULoss'),
+        (TASK_UTILS, 'CIoUOverlaps2D'),
+        (TASK_UTILS, 'InsideTaskAlignedAssigner'),
+    ],
+)
+def test_every_name_that_configs_use_is_registered(registry, name):
+    assert registry.get(name).__module__.startswith('econvnext_mmdet.models.')
 
 
 NAMES = ['ppyoloe_e_convnext_tiny', 'ppyoloe_cspresnet', 'yolov10_e_convnext_tiny', 'yolov10_csp_darknet']
 BOXES = {
     'none': ([], []),
-    'no area': ([[10., 10., 10., 30.], [20., 20., 20., 20.]], [0, 1]),
+    'no area': ([[10.0, 10.0, 10.0, 30.0], [20.0, 20.0, 20.0, 20.0]], [0, 1]),
     'tiny': ([[10.2, 10.2, 10.4, 10.4]], [2]),
-    'outside': ([[200., 200., 240., 240.]], [3]),
-    'usual': ([[8., 8., 40., 50.], [20., 20., 60., 44.]], [0, 3]),
+    'outside': ([[200.0, 200.0, 240.0, 240.0]], [3]),
+    'usual': ([[8.0, 8.0, 40.0, 50.0], [20.0, 20.0, 60.0, 44.0]], [0, 3]),
 }
 
 
-@pytest.mark.parametrize('name, static', [
-    *((name, False) for name in NAMES), *((name, True) for name in NAMES if name.startswith('ppyoloe'))])
-def test_whatever_the_boxes_every_parameter_learns(name, epoch, static):
-    """Distributed training refuses parameters without a gradient, and none may be no number."""
+@pytest.mark.parametrize(
+    'name, static',
+    [*((name, False) for name in NAMES), *((name, True) for name in NAMES if name.startswith('ppyoloe'))],
+)
+def test_every_parameter_gets_a_finite_gradient_from_any_boxes(name, epoch, static):
+    """Distributed training refuses parameters without a gradient."""
     torch.manual_seed(0)
     epoch(0 if static else 12)
     model = reduced(name)
@@ -367,7 +455,8 @@ def test_whatever_the_boxes_every_parameter_learns(name, epoch, static):
         gt = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.tensor(labels, dtype=torch.long))
         data = model.data_preprocessor(
             dict(inputs=[torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)] * 2, data_samples=samples([gt, gt])),
-            training=True)
+            training=True,
+        )
         model.zero_grad()
         loss, log = model.parse_losses(model(**data, mode='loss'))
         loss.backward()
@@ -378,14 +467,22 @@ def test_whatever_the_boxes_every_parameter_learns(name, epoch, static):
 @pytest.mark.parametrize('name', NAMES)
 def test_an_image_smaller_than_a_stride_is_padded(name):
     model = reduced(name)
-    model.bbox_head.test_cfg.score_thr = 0.  # nothing has been learnt
+    model.bbox_head.test_cfg.score_thr = 0.0  # the scores of an untrained model are low
     model.init_weights()
-    gt = InstanceData(bboxes=torch.tensor([[2., 2., 15., 14.]]), labels=torch.tensor([1]))
+    gt = InstanceData(bboxes=torch.tensor([[2.0, 2.0, 15.0, 14.0]]), labels=torch.tensor([1]))
     for training in (True, False):
         data = model.train(training).data_preprocessor(
-            dict(inputs=[torch.zeros(3, 17, 20, dtype=torch.uint8)] * 2, data_samples=[
-                DetDataSample(gt_instances=gt, metainfo=dict(img_shape=(17, 20), ori_shape=(17, 20),
-                                                             scale_factor=(1., 1.))) for _ in range(2)]), training)
+            dict(
+                inputs=[torch.zeros(3, 17, 20, dtype=torch.uint8)] * 2,
+                data_samples=[
+                    DetDataSample(
+                        gt_instances=gt, metainfo=dict(img_shape=(17, 20), ori_shape=(17, 20), scale_factor=(1.0, 1.0))
+                    )
+                    for _ in range(2)
+                ],
+            ),
+            training,
+        )
         assert data['inputs'].shape[-2:] == (32, 32)
         found = model(**data, mode='loss' if training else 'predict')
     boxes = found[0].pred_instances.bboxes
@@ -393,43 +490,47 @@ def test_an_image_smaller_than_a_stride_is_padded(name):
 
 
 @pytest.mark.parametrize('name', NAMES[::2])
-def test_a_class_that_the_head_does_not_have_is_named(name):
+def test_the_error_names_a_class_that_the_head_does_not_have(name):
     model = reduced(name)
-    gt = InstanceData(bboxes=torch.tensor([[2., 2., 15., 14.]]), labels=torch.tensor([4]))
-    with pytest.raises(UserError, match='a box has the class 4, and the bbox_head has num_classes=4'):
+    gt = InstanceData(bboxes=torch.tensor([[2.0, 2.0, 15.0, 14.0]]), labels=torch.tensor([4]))
+    with pytest.raises(
+        UserError, match='a box has the class 4, but the bbox_head has num_classes=4, so classes must be 0 to 3'
+    ):
         model(torch.rand(2, 3, 64, 64), samples([gt, gt]), mode='loss')
 
 
 @pytest.mark.parametrize('name', NAMES[::2])
-def test_a_backbone_that_does_not_fit_is_named(name):
+def test_the_error_names_what_the_neck_expects_and_gets(name):
     image = torch.rand(1, 3, 64, 64)
-    with pytest.raises(UserError, match=r'neck expects maps of \[32, 64, 128\] channels.*given \[64, 128, 256\]'):
+    with pytest.raises(UserError, match=r'neck expects maps with \[32, 64, 128\] channels.*got \[64, 128, 256\]'):
         reduced(name, widen_factor=0.25)(image, mode='tensor')
-    with pytest.raises(UserError, match=r'given \[16, 32, 64, 128\]; set neck.in_channels, or the out_indices'):
+    with pytest.raises(UserError, match=r'got \[16, 32, 64, 128\]. Set neck.in_channels, or set the out_indices'):
         reduced(name, out_indices=(0, 1, 2, 3))(image, mode='tensor')
-    with pytest.raises(UserError, match=r'half as high and wide.*pad_size_divisor=32'):
+    with pytest.raises(UserError, match=r'half as high and wide.*got the sizes .*pad_size_divisor=32'):
         reduced(name)(torch.rand(1, 3, 72, 64), mode='tensor')
 
 
-@pytest.mark.parametrize('build', [
-    lambda: PPYOLOECSPResNet('X'), lambda: YOLOv10CSPDarknet('tiny'), lambda: YOLOv10PAFPN([8, 16, 32], 'N', 1)])
-def test_an_unknown_scale_is_named(build):
+@pytest.mark.parametrize(
+    'build',
+    [lambda: PPYOLOECSPResNet('X'), lambda: YOLOv10CSPDarknet('tiny'), lambda: YOLOv10PAFPN([8, 16, 32], 'N', 1)],
+)
+def test_the_error_names_the_known_scales(build):
     with pytest.raises(UserError, match=r'arch of \w+ must be one of S, M, L; got'):
         build()
 
 
 @pytest.mark.parametrize('name', NAMES[::2])
-def test_detections_are_the_boxes_that_training_sees(name):
-    """Two ways from the maps to boxes: for the losses, all of a batch at once; for inference, level by level."""
+def test_training_and_inference_compute_the_same_boxes(name):
+    """The losses use the boxes of a whole batch at once. Inference computes them level by level."""
     torch.manual_seed(0)
     model = random_statistics(reduced(name))
     image = torch.rand(2, 3, 64, 96, dtype=torch.double)
     head = model.bbox_head
-    head.test_cfg.update(score_thr=-1., nms_pre=10**6, max_per_img=10**6)
+    head.test_cfg.update(score_thr=-1.0, nms_pre=10**6, max_per_img=10**6)
     metas = [dict(img_shape=(10**6, 10**6))] * 2
     with torch.no_grad():
         cls_scores, bbox_preds = head(model.extract_feat(image))
-        outs = [maps / 100 for maps in cls_scores], bbox_preds  # logits whose sigmoids are not all 0 and 1
+        outs = [maps / 100 for maps in cls_scores], bbox_preds  # small logits, so that the sigmoids are not all 0 or 1
         predictions = head.flatten(*outs)
         found = head.predict_by_feat(*outs, batch_img_metas=metas, with_nms=False)
     for i in range(2):
@@ -441,19 +542,19 @@ def test_detections_are_the_boxes_that_training_sees(name):
 
 
 def by_rows(table):
-    """A table (n, columns) with its rows in the order of their numbers."""
+    """Sort the rows of a table (n, columns) by their numbers."""
     return table[np.lexsort(table.round(decimals=9).T.numpy()[::-1])]
 
 
 def test_yolov10_keeps_the_best_300_without_nms():
-    """Equal boxes on top of each other stay, which NMS would not leave."""
+    """Equal boxes all stay. NMS would remove all but one."""
     model = reduced('yolov10_e_convnext_tiny')
     head = model.bbox_head
     scores = [torch.zeros(1, 4, size, size) for size in (16, 8, 4)]
-    distances = [torch.full((1, 64, size, size), -100.) for size in (16, 8, 4)]
+    distances = [torch.full((1, 64, size, size), -100.0) for size in (16, 8, 4)]
     for maps in distances:
-        maps[:, [15 + 16 * side for side in range(4)]] = 100.  # every box covers the most of the image
-    scores[0][0, 2, 3, 3:5] = 5.
-    result, = head.predict_by_feat(scores, distances, batch_img_metas=[dict(img_shape=(128, 128))])
-    assert len(result) == 300 and result.scores[:2].tolist() == pytest.approx([torch.tensor(5.).sigmoid().item()] * 2)
+        maps[:, [15 + 16 * side for side in range(4)]] = 100.0  # every box has the largest distances
+    scores[0][0, 2, 3, 3:5] = 5.0
+    (result,) = head.predict_by_feat(scores, distances, batch_img_metas=[dict(img_shape=(128, 128))])
+    assert len(result) == 300 and result.scores[:2].tolist() == pytest.approx([torch.tensor(5.0).sigmoid().item()] * 2)
     assert result.labels[:2].tolist() == [2, 2] and torch.equal(result.bboxes[0], result.bboxes[1])

@@ -1,3 +1,5 @@
+"""The backbone and the classifier's head: against the arrays of the reference, a second implementation, and errors."""
+
 import copy
 
 import pytest
@@ -9,22 +11,22 @@ from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
 from econvnext_mmdet import BNLinearClsHead, EConvNeXt
-from econvnext_mmdet.complexity import count
+from econvnext_mmdet.benchmarks.complexity import count
 from econvnext_mmdet.models.econvnext import ESE, Block
 
 
 def assert_agrees(ours, expected):
-    """To 1e-5 of the array's largest magnitude."""
+    """Compare to 1e-5 of the largest expected magnitude."""
     assert ours.shape == expected.shape
     assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def backbone_state(state):
-    return {key[len('backbone.'):]: value for key, value in state.items() if key.startswith('backbone.')}
+    return {key[len('backbone.') :]: value for key, value in state.items() if key.startswith('backbone.')}
 
 
 @pytest.mark.parametrize('norm_output', [False, True])
-def test_agrees_with_reference(reference, norm_output):
+def test_outputs_agree_with_the_reference(reference, norm_output):
     out_indices = (1, 2, 3) if norm_output else (0, 1, 2, 3)
     model = EConvNeXt(**reference.arch, out_indices=out_indices, norm_output=norm_output).double().eval()
     state = backbone_state(reference.state)
@@ -37,14 +39,21 @@ def test_agrees_with_reference(reference, norm_output):
         assert_agrees(out, reference.arrays[f'normed_{i}' if norm_output else f'stage_{i}'])
 
 
-def test_classifier_agrees_with_reference(reference):
+def test_classifier_agrees_with_the_reference(reference):
     channels = reference.arrays['pooled'].shape[1]
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MMPRETRAIN_MODELS.build(dict(
-            type='ImageClassifier',
-            backbone=dict(type='EConvNeXt', out_indices=(3, ), norm_output=False, **reference.arch),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='BNLinearClsHead', num_classes=10, in_channels=channels))).double().eval()
+        model = (
+            MMPRETRAIN_MODELS.build(
+                dict(
+                    type='ImageClassifier',
+                    backbone=dict(type='EConvNeXt', out_indices=(3,), norm_output=False, **reference.arch),
+                    neck=dict(type='GlobalAveragePooling'),
+                    head=dict(type='BNLinearClsHead', num_classes=10, in_channels=channels),
+                )
+            )
+            .double()
+            .eval()
+        )
     assert isinstance(model.head, BNLinearClsHead)
     missing, _ = model.load_state_dict(reference.state, strict=False)
     assert all(key.endswith('num_batches_tracked') for key in missing)
@@ -54,49 +63,36 @@ def test_classifier_agrees_with_reference(reference):
         assert_agrees(model.head(feats), reference.arrays['logits'])
 
 
-def test_every_reference_name_is_mapped_once(reference):
-    """Each name of the reference is known, the unused ones are Layer Scale alone, and no two share one of ours."""
-    from econvnext_mmdet.paddle_names import to_torch_name
-    names = {name: to_torch_name(name) for name in reference.paddle_names}
-    assert all(name.endswith('.gamma') for name, ours in names.items() if ours is None)
-    ours = [name for name in names.values() if name is not None]
-    assert len(set(ours)) == len(ours)
-    assert all(to_torch_name(f'backbone.{name}') == ours for name, ours in names.items()
-               if ours is None or ours.startswith('backbone.'))
-    assert to_torch_name('backbone.norm.weight') is to_torch_name('yolo_head.proj_conv.weight') is None
-    for unknown in ('head.weight', 'backbone.stem.conv1.conv.weight'):
-        with pytest.raises(KeyError):
-            to_torch_name(unknown)
-
-
-@pytest.mark.parametrize('arch, params, classifier_params, gmacs', [
-    ('mini', 6_888_456, 7_658_992, 0.918958),
-    ('tiny', 12_221_472, 13_248_520, 2.025280),
-    ('small', 18_400_800, 19_427_848, 3.099584),
-])
-def test_published_sizes(arch, params, classifier_params, gmacs):
-    backbone = EConvNeXt(arch, out_indices=(3, ), norm_output=False)
+@pytest.mark.parametrize(
+    'arch, params, classifier_params, gmacs',
+    [
+        ('mini', 6_888_456, 7_658_992, 0.918958),
+        ('tiny', 12_221_472, 13_248_520, 2.025280),
+        ('small', 18_400_800, 19_427_848, 3.099584),
+    ],
+)
+def test_sizes_are_those_published(arch, params, classifier_params, gmacs):
+    backbone = EConvNeXt(arch, out_indices=(3,), norm_output=False)
     head = BNLinearClsHead(1000, backbone.out_channels[0])
     assert count(backbone, torch.zeros(1, 3, 224, 224)).params == params
 
     class Classifier(nn.Module):
-
         def __init__(self):
             super().__init__()
             self.backbone, self.head = backbone, head
 
         def forward(self, x):
-            return self.head((self.backbone(x)[0].mean((2, 3)), ))
+            return self.head((self.backbone(x)[0].mean((2, 3)),))
 
     complexity = count(Classifier(), torch.zeros(1, 3, 224, 224))
     assert complexity.params == classifier_params
     assert round(complexity.macs / 1e9, 6) == gmacs
 
 
-def test_second_implementation_of_block_and_ese():
-    """Written out with functions of torch's alone, from the description."""
+def test_block_and_ese_equal_a_second_implementation():
+    """The second implementation follows the description and uses only functions of PyTorch."""
     torch.manual_seed(0)
-    block = Block(6, 0., dict(type='BN'), dict(type='GELU')).double().eval()
+    block = Block(6, 0.0, dict(type='BN'), dict(type='GELU')).double().eval()
     for norm in (block.norm1, block.norm2):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
@@ -120,23 +116,23 @@ def test_second_implementation_of_block_and_ese():
     torch.testing.assert_close(block(x), x + y * gate)
 
 
-def test_ese_weights_are_clipped():
+def test_ese_clips_its_weights_to_zero_and_one():
     ese = ESE(2)
     nn.init.zeros_(ese.fc.weight)
-    ese.fc.bias.data = torch.tensor([-4., 4.])
+    ese.fc.bias.data = torch.tensor([-4.0, 4.0])
     out = ese(torch.ones(1, 2, 3, 3))
     assert (out[:, 0] == 0).all() and (out[:, 1] == 1).all()
 
 
-def test_resolves_from_every_registry():
+def test_every_registry_finds_the_backbone():
     cfg = dict(type='EConvNeXt', arch='mini', widen_factor=0.25)
     for registry in (ROOT_MODELS, MMDET_MODELS, MMPRETRAIN_MODELS):
         assert isinstance(registry.build(dict(cfg)), EConvNeXt)
 
 
-@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3), (1, 3), (2, )])
+@pytest.mark.parametrize('out_indices', [(0, 1, 2, 3), (1, 3), (2,)])
 @pytest.mark.parametrize('norm_output', [True, False])
-def test_out_channels_and_strides(small, out_indices, norm_output):
+def test_outputs_have_the_promised_channels_and_strides(small, out_indices, norm_output):
     model = small(out_indices=out_indices, norm_output=norm_output)
     outs = model(torch.rand(2, 3, 64, 96))
     assert tuple(out.shape[1] for out in outs) == model.out_channels
@@ -147,44 +143,50 @@ def test_out_channels_and_strides(small, out_indices, norm_output):
     assert norms == ({f'norm{i}' for i in out_indices} if norm_output else set())
 
 
-def test_custom_arch_and_input_channels():
+def test_arch_and_input_channels_can_be_custom():
     model = EConvNeXt(dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 2, 1), stem='stepped'), in_channels=1)
     assert model.out_channels == (16, 24, 32, 40)
     assert model(torch.rand(2, 1, 32, 32))[-1].shape == (2, 40, 1, 1)
 
 
-@pytest.mark.parametrize('kwargs, says', [
-    (dict(arch='huge'), "one of \\['mini', 'small', 'tiny'\\]"),
-    (dict(arch=dict(dims=(8, 16), blocks=(1, 1, 1, 1), stem='patchify')), 'dims \\(5 widths\\)'),
-    (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 1, 1), stem='conv')), "'patchify' or 'stepped'"),
-    (dict(arch=dict(dims=(8, 16, 24, 32, 42), blocks=(1, 1, 1, 1), stem='stepped')), 'does not split in two'),
-    (dict(arch=dict(dims=64, blocks=(1, 1, 1, 1), stem='stepped')), 'dims \\(5 widths\\)'),
-    (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(0, 1, 1, 1), stem='stepped')), 'blocks \\(4 numbers'),
-    (dict(arch=None), "one of \\['mini', 'small', 'tiny'\\] or a dict"),
-    (dict(widen_factor=0.3), 'multiple of 4'),
-    (dict(out_indices=(1, 1)), 'each once'),
-    (dict(out_indices=(0, 4)), 'stages 0, 1, 2, 3'),
-    (dict(out_indices=(-1, )), 'stages 0, 1, 2, 3'),
-    (dict(out_indices=()), 'at least one'),
-    (dict(deepen_factor=-1), 'deepen_factor must be positive'),
-    (dict(widen_factor=0), 'widen_factor must be positive'),
-    (dict(frozen_stages=5), 'frozen_stages must be'),
-    (dict(drop_path_rate=1.), 'drop_path_rate must be'),
-])
-def test_bad_arguments(kwargs, says):
+@pytest.mark.parametrize(
+    'kwargs, says',
+    [
+        (dict(arch='huge'), "one of \\['mini', 'small', 'tiny'\\]"),
+        (dict(arch=dict(dims=(8, 16), blocks=(1, 1, 1, 1), stem='patchify')), 'dims \\(5 widths\\)'),
+        (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(1, 1, 1, 1), stem='conv')), "'patchify' or 'stepped'"),
+        (
+            dict(arch=dict(dims=(8, 16, 24, 32, 42), blocks=(1, 1, 1, 1), stem='stepped')),
+            'stage 3 cannot map 32 to 42 channels',
+        ),
+        (dict(arch=dict(dims=64, blocks=(1, 1, 1, 1), stem='stepped')), 'dims \\(5 widths\\)'),
+        (dict(arch=dict(dims=(8, 16, 24, 32, 40), blocks=(0, 1, 1, 1), stem='stepped')), 'blocks \\(4 numbers'),
+        (dict(arch=None), "one of \\['mini', 'small', 'tiny'\\] or a dict"),
+        (dict(widen_factor=0.3), 'multiple of 4'),
+        (dict(out_indices=(1, 1)), 'each at most once'),
+        (dict(out_indices=(0, 4)), 'stages 0, 1, 2, 3'),
+        (dict(out_indices=(-1,)), 'stages 0, 1, 2, 3'),
+        (dict(out_indices=()), 'at least one'),
+        (dict(deepen_factor=-1), 'deepen_factor must be positive'),
+        (dict(widen_factor=0), 'widen_factor must be positive'),
+        (dict(frozen_stages=5), 'frozen_stages must be'),
+        (dict(drop_path_rate=1.0), 'drop_path_rate must be'),
+    ],
+)
+def test_bad_arguments_are_errors(kwargs, says):
     with pytest.raises(ValueError, match=says):
         EConvNeXt(**kwargs)
 
 
-def test_factors_truncate_and_keep_a_block():
+def test_factors_truncate_but_leave_at_least_one_block():
     model = EConvNeXt('tiny', widen_factor=0.125, deepen_factor=0.1)
     assert model.out_channels == (16, 32, 64, 128)
     assert [len(stage.blocks) for stage in model.stages] == [1, 1, 1, 1]
-    assert [len(stage.blocks) for stage in EConvNeXt('tiny', widen_factor=0.125, deepen_factor=0.67).stages] \
-        == [2, 2, 6, 2]
+    model = EConvNeXt('tiny', widen_factor=0.125, deepen_factor=0.67)
+    assert [len(stage.blocks) for stage in model.stages] == [2, 2, 6, 2]
 
 
-def test_initialisation():
+def test_default_initialisation():
     torch.manual_seed(0)
     model = EConvNeXt('mini')
     model.init_weights()
@@ -197,24 +199,24 @@ def test_initialisation():
 
 
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3])
-def test_frozen_stages(small, frozen_stages):
+def test_training_changes_all_but_frozen_stages(small, frozen_stages):
     model = small(frozen_stages=frozen_stages)
     assert model.train() is model and model.eval() is model
     model.train()
     before = copy.deepcopy(model.state_dict())
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     sum(out.square().mean() for out in model(torch.rand(2, 3, 64, 64))).backward()
     optimizer.step()
     frozen = ['stem.', *(f'stages.{i}.' for i in range(frozen_stages))] if frozen_stages >= 0 else []
     for key, value in model.state_dict().items():
-        # A convolution's bias before a norm has no gradient, and BN's counter and statistics move always.
+        # A convolution's bias has no gradient if a norm follows, so it is not checked for changes.
         if key.startswith(tuple(frozen)):
             assert torch.equal(value, before[key]), key
         elif key.endswith(('running_mean', 'conv.weight')):
             assert not torch.equal(value, before[key]), key
 
 
-def test_norm_eval_keeps_statistics_and_trains_affine(small):
+def test_norm_eval_keeps_statistics_and_trains_weights_and_biases(small):
     model = small(norm_eval=True).train()
     before = copy.deepcopy(model.state_dict())
     sum(out.square().mean() for out in model(torch.rand(2, 3, 64, 64))).backward()
@@ -235,14 +237,16 @@ def test_checkpointing_allows_a_second_backward_pass(small):
     assert all(torch.equal(value, statistics[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize('kwargs', [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2),
-                                    dict(norm_cfg=dict(type='SyncBN'))])
+@pytest.mark.parametrize(
+    'kwargs',
+    [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2), dict(norm_cfg=dict(type='SyncBN'))],
+)
 def test_checkpointing_changes_nothing(small, kwargs):
-    """The same outputs, gradients and BN statistics after a step, although blocks run twice."""
+    """Outputs, gradients and BN statistics are the same after a step, although blocks run twice."""
     torch.manual_seed(0)
-    plain = small(deepen_factor=1., **kwargs).double()
+    plain = small(deepen_factor=1.0, **kwargs).double()
     plain.init_weights()
-    saving = small(deepen_factor=1., with_cp=True, **kwargs).double()
+    saving = small(deepen_factor=1.0, with_cp=True, **kwargs).double()
     saving.load_state_dict(plain.state_dict())
     image = torch.rand(3, 3, 64, 64, dtype=torch.double)
     results = []
@@ -264,8 +268,8 @@ def test_checkpointing_changes_nothing(small, kwargs):
     assert all(m.momentum == 0.1 for m in saving.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_checkpointing_recomputes(small):
-    """Each block's forward pass begins a second time in the backward pass; it ends when all it saved is back."""
+def test_checkpointing_recomputes_each_block(small):
+    """The forward pass of each block starts again in the backward pass, so its pre-hook counts twice."""
     model = small(with_cp=True).train()
     calls = []
     for stage in model.stages:
@@ -278,7 +282,7 @@ def test_checkpointing_recomputes(small):
 
 
 def test_stochastic_depth_is_applied():
-    """A dropped sample is the block's input; a kept branch is divided by its probability; evaluation drops none."""
+    """A dropped sample keeps the input. A kept branch is divided by its probability. Evaluation drops nothing."""
     torch.manual_seed(0)
     block = Block(4, 0.75, dict(type='BN'), dict(type='GELU')).double()
     for norm in (block.norm1, block.norm2):  # the branch must be the same for every batch
@@ -293,24 +297,24 @@ def test_stochastic_depth_is_applied():
 
 
 def test_stochastic_depth_rates_rise_linearly(small):
-    model = small(deepen_factor=1., drop_path_rate=0.34)
+    model = small(deepen_factor=1.0, drop_path_rate=0.34)
     rates = [block.drop_path for stage in model.stages for block in stage.blocks]
     assert len(rates) == 18
     torch.testing.assert_close(torch.tensor(rates), torch.arange(18) * 0.02)
 
 
-def test_sync_bn_and_frozen_norm_through_norm_cfg(small):
+def test_norm_cfg_can_give_sync_bn_frozen_norms_and_group_norm(small):
     model = small(norm_cfg=dict(type='SyncBN', eps=1e-3, requires_grad=False))
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms and all(type(m) is nn.SyncBatchNorm and m.eps == 1e-3 for m in norms)
     assert not any(p.requires_grad for m in norms for p in m.parameters())
-    assert model(torch.rand(2, 3, 64, 64))[0].shape == (2, 24, 16, 16)  # in one process it is a BN
+    assert model(torch.rand(2, 3, 64, 64))[0].shape == (2, 24, 16, 16)  # a single process treats it as BN
     group_norm = small(norm_cfg=dict(type='GN', num_groups=1))
     assert group_norm(torch.rand(1, 3, 32, 32))[0].shape == (1, 24, 8, 8)
 
 
-def test_gradients_by_finite_differences():
-    """The derivative of a loss along a random direction of the parameters, checkpointing included."""
+def test_gradients_agree_with_finite_differences():
+    """Compare the derivative of a loss along a random direction of the parameters, with checkpointing."""
     torch.manual_seed(0)
     model = EConvNeXt(dict(dims=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), stem='stepped'), with_cp=True).double().train()
     x = torch.randn(2, 3, 64, 64, dtype=torch.double)
@@ -331,11 +335,11 @@ def test_gradients_by_finite_differences():
     torch.testing.assert_close((values[0] - values[1]) / 2e-6, analytical, rtol=1e-5, atol=1e-5)
 
 
-def test_layer_depth_rises_from_stem_to_head():
+def test_layer_depth_rises_from_the_stem_to_the_head():
     model = EConvNeXt('small', widen_factor=0.125)
     depths = [model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()]
     layers, counts = zip(*depths)
-    assert set(counts) == {14}  # the stem, 1 + 1 + 9 + 1 triples of blocks, what follows
+    assert set(counts) == {14}  # the stem, 1 + 1 + 9 + 1 threes of blocks, the rest
     assert set(layers) == set(range(14)) and layers[0] == 0
     assert model.get_layer_depth('stages.2.blocks.26.pwconv1.weight') == (11, 14)
     assert model.get_layer_depth('stages.2.down.conv.weight') == (3, 14)

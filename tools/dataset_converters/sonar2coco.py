@@ -1,35 +1,48 @@
 #!/usr/bin/env python
 """Split the sonar set and convert it to COCO JSON: tools/dataset_converters/sonar2coco.py data/sonar"""
+
 import argparse
 from pathlib import Path
 
-from econvnext_mmdet import cli
+from econvnext_mmdet.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Split the labelled images of the sonar set at random, convert their XML to COCO\'s JSON and '
-        'report what was dropped and why. Writes ROOT/annotations/train.json and val.json; the images stay where they '
-        'are, in ROOT/images.')
-    parser.add_argument('root', help='the folder of the set, with images/ (.bmp) and xml/ (.xml)')
-    parser.add_argument('--val-fraction', type=float, default=0.2, metavar='FRACTION',
-                        help='the part of the usable images for validation (default: 0.2)')
+        description="Split the labelled images of the sonar set at random, convert their XML to COCO's JSON, and "
+        'report what was dropped and why. Writes ROOT/annotations/train.json and val.json. The images stay in '
+        'ROOT/images.'
+    )
+    parser.add_argument('root', help='folder of the set, with images/ (.bmp) and xml/ (.xml)')
+    parser.add_argument(
+        '--val-fraction',
+        type=float,
+        default=0.2,
+        metavar='FRACTION',
+        help='fraction of the usable images for validation (default: 0.2)',
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of the split (default: 0)')
-    parser.add_argument('--classes', nargs='+', metavar='CLASS',
-                        help='the classes in their order, as cube "human body" (default: the eight of the set)')
-    parser.add_argument('--out-dir', help='where to write instead of ROOT/annotations')
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='CLASS',
+        help='the classes in their order, for example cube "human body" (default: the eight classes of the set)',
+    )
+    parser.add_argument('--out-dir', help='output folder (default: ROOT/annotations)')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    from econvnext_mmdet.datasets.sonar import CLASSES, sonar_to_coco
+    # These imports are slow. --help and wrong options answer without them.
+    from econvnext_mmdet.datasets.converters.sonar import CLASSES, sonar_to_coco
+
     out_dir = Path(args.out_dir or Path(args.root) / 'annotations')
-    unusable, reports = sonar_to_coco(args.root, str(out_dir), args.val_fraction, args.seed, args.classes or CLASSES)
-    for split, report in reports.items():
-        print(f'{out_dir / split}.json: {report}')
+    unusable, summaries = sonar_to_coco(args.root, str(out_dir), args.val_fraction, args.seed, args.classes or CLASSES)
+    for split, summary in summaries.items():
+        print(f'{out_dir / split}.json: {summary}')
     print('\n  '.join([f'{len(unusable)} images could not be used' + ':' * bool(unusable), *unusable]))
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run_tool(main)

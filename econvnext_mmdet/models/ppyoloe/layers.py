@@ -1,23 +1,22 @@
-"""Layers that PP-YOLOE's backbone and neck share."""
+"""Layers of PP-YOLOE's backbone and neck."""
+
 from collections import OrderedDict
-from typing import Dict
 
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from ..reparam import RepConv
-
-ACT = dict(type='SiLU', inplace=True)
+from ..common.layers import ACT
+from ..common.reparam import RepConv
 
 
 class RepBlock(nn.Module):
-    """A 3x3 convolution, then RepVGG's 3x3 and 1x1 side by side.
+    """A 3x3 convolution, then parallel 3x3 and 1x1 convolutions as in RepVGG (arXiv 2101.03697).
 
     Args:
-        channels (int): Channels in and out.
-        shortcut (bool): Add the input to the result.
-        norm_cfg (dict): The norm.
+        channels: The channels of the input and of the output.
+        shortcut: Whether to add the input to the result.
+        norm_cfg: The norm.
     """
 
     def __init__(self, channels: int, shortcut: bool, norm_cfg: dict):
@@ -32,7 +31,7 @@ class RepBlock(nn.Module):
 
 
 class SPP(nn.Module):
-    """Spatial pyramid pooling: maxima over windows of 5, 9 and 13 beside the input, then a 1x1 convolution."""
+    """Spatial pyramid pooling: a 1x1 convolution joins the input with its maxima over 5x5, 9x9 and 13x13 windows."""
 
     def __init__(self, channels: int, norm_cfg: dict):
         super().__init__()
@@ -44,19 +43,26 @@ class SPP(nn.Module):
 
 
 class CSPLayer(nn.Module):
-    """Half of the channels pass by the blocks (CSPNet, arXiv 1911.11929).
+    """A cross-stage partial layer (CSPNet, arXiv 1911.11929): only half of the channels go through the blocks.
 
     Args:
-        in_channels (int): Channels in.
-        mid_channels (int): Channels of both halves together; even.
-        out_channels (int): Channels out.
-        blocks (dict[str, nn.Module]): The blocks by name, of ``mid_channels / 2``.
-        attn (nn.Module): What the two halves pass when they are joined, an ``nn.Identity`` for nothing.
-        norm_cfg (dict): The norm.
+        in_channels: The channels of the input.
+        mid_channels: The channels of both halves together. It is even.
+        out_channels: The channels of the output.
+        blocks: The blocks by name. Each has ``mid_channels / 2`` channels.
+        attn: The attention for the joined halves, or an ``nn.Identity``.
+        norm_cfg: The norm.
     """
 
-    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, blocks: Dict[str, nn.Module],
-                 attn: nn.Module, norm_cfg: dict):
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        blocks: dict[str, nn.Module],
+        attn: nn.Module,
+        norm_cfg: dict,
+    ):
         super().__init__()
         layer = dict(norm_cfg=norm_cfg, act_cfg=ACT)
         self.conv1 = ConvModule(in_channels, mid_channels // 2, 1, **layer)

@@ -1,18 +1,18 @@
-"""Layers that YOLOv10's backbone and neck share."""
-from typing import Callable, List
+"""Layers of YOLOv10's backbone and neck (arXiv 2405.14458)."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from ..reparam import RepConv
-
-ACT = dict(type='SiLU', inplace=True)
+from ..common.layers import ACT
+from ..common.reparam import RepConv
 
 
 class Bottleneck(nn.Module):
-    """Two 3x3 convolutions, with or without the input added."""
+    """Two 3x3 convolutions. With ``shortcut``, the input is added to their result."""
 
     def __init__(self, channels: int, shortcut: bool, norm_cfg: dict):
         super().__init__()
@@ -29,10 +29,10 @@ class CIB(nn.Sequential):
     """Compact inverted block: depthwise 3x3, 1x1 to twice the channels, depthwise 3x3, 1x1 back, depthwise 3x3.
 
     Args:
-        channels (int): Channels in and out.
-        large_kernel (bool): The second depthwise convolution is one of 7x7 with one of 3x3 beside it, which are
-            folded for inference.
-        norm_cfg (dict): The norm.
+        channels: The channels of the input and of the output.
+        large_kernel: Whether the second depthwise convolution consists of parallel 7x7 and 3x3 convolutions. They are
+            folded into one for inference.
+        norm_cfg: The norm.
     """
 
     def __init__(self, channels: int, large_kernel: bool, norm_cfg: dict):
@@ -41,28 +41,31 @@ class CIB(nn.Sequential):
         super().__init__(
             ConvModule(channels, channels, 3, padding=1, groups=channels, **layer),
             ConvModule(channels, wide, 1, **layer),
-            RepConv(wide, wide, (7, 3), groups=wide, norm_cfg=norm_cfg) if large_kernel
+            RepConv(wide, wide, (7, 3), groups=wide, norm_cfg=norm_cfg)
+            if large_kernel
             else ConvModule(wide, wide, 3, padding=1, groups=wide, **layer),
             ConvModule(wide, channels, 1, **layer),
-            ConvModule(channels, channels, 3, padding=1, groups=channels, **layer))
+            ConvModule(channels, channels, 3, padding=1, groups=channels, **layer),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
 
 
 class C2f(nn.Module):
-    """A cross-stage partial layer that joins the output of every block, not of the last one alone.
+    """A cross-stage partial layer that joins the outputs of all blocks, not only of the last one.
 
     Args:
-        in_channels (int): Channels in.
-        out_channels (int): Channels out; even.
-        num_blocks (int): Number of blocks.
-        block (Callable): Makes a block of so many channels.
-        norm_cfg (dict): The norm.
+        in_channels: The channels of the input.
+        out_channels: The channels of the output. It is even.
+        num_blocks: The number of blocks.
+        block: Builds a block with a given number of channels.
+        norm_cfg: The norm.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, block: Callable[[int], nn.Module],
-                 norm_cfg: dict):
+    def __init__(
+        self, in_channels: int, out_channels: int, num_blocks: int, block: Callable[[int], nn.Module], norm_cfg: dict
+    ):
         super().__init__()
         half = out_channels // 2
         layer = dict(norm_cfg=norm_cfg, act_cfg=ACT)
@@ -71,28 +74,31 @@ class C2f(nn.Module):
         self.blocks = nn.ModuleList(block(half) for _ in range(num_blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        outs: List[Tensor] = list(self.conv1(x).chunk(2, dim=1))
+        outs: list[Tensor] = list(self.conv1(x).chunk(2, dim=1))
         for block in self.blocks:
             outs.append(block(outs[-1]))
         return self.conv2(torch.cat(outs, dim=1))
 
 
 class SCDown(nn.Sequential):
-    """Spatial-channel decoupled downsampling: a 1x1 convolution, then a depthwise 3x3 of stride 2 with a norm alone."""
+    """Spatial-channel decoupled downsampling: a 1x1, then a depthwise 3x3 convolution with stride 2, no activation."""
 
     def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
         super().__init__(
             ConvModule(in_channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=ACT),
-            ConvModule(out_channels, out_channels, 3, stride=2, padding=1, groups=out_channels, norm_cfg=norm_cfg,
-                       act_cfg=None))
+            ConvModule(
+                out_channels, out_channels, 3, stride=2, padding=1, groups=out_channels, norm_cfg=norm_cfg, act_cfg=None
+            ),
+        )
 
 
 class Attention(nn.Module):
-    """Self-attention over all places, with a depthwise convolution of the values for the position.
+    """Self-attention between all positions. A depthwise convolution of the values encodes the position.
 
     Args:
-        channels (int): Channels in and out; each 64 make a head, whose keys have half of its channels.
-        norm_cfg (dict): The norm.
+        channels: The channels of the input and of the output. There is one head per 64 channels, and at least one.
+            The queries and keys have half as many channels as the values.
+        norm_cfg: The norm.
     """
 
     def __init__(self, channels: int, norm_cfg: dict):
@@ -107,15 +113,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        heads = self.qkv(x).reshape(n, self.num_heads, -1, h * w)  # each head's queries, keys, values
-        query, key, value = (part.transpose(2, 3) for part in heads.split(
-            [self.key_dim, self.key_dim, self.head_dim], dim=2))  # (N, heads, H * W, dim)
+        heads = self.qkv(x).reshape(n, self.num_heads, -1, h * w)  # queries, keys and values
+        query, key, value = (
+            part.transpose(2, 3) for part in heads.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
+        )  # each (N, heads, H * W, dim)
         out = F.scaled_dot_product_attention(query, key, value).transpose(2, 3).reshape(n, c, h, w)
         return self.out(out + self.position(value.transpose(2, 3).reshape(n, c, h, w)))
 
 
 class PSA(nn.Module):
-    """Partial self-attention: half of the channels pass attention and a feed-forward network, the others pass by."""
+    """Partial self-attention: only half of the channels go through attention and a feed-forward network."""
 
     def __init__(self, channels: int, norm_cfg: dict):
         super().__init__()
@@ -125,10 +132,11 @@ class PSA(nn.Module):
         self.conv2 = ConvModule(2 * half, channels, 1, **layer)
         self.attn = Attention(half, norm_cfg)
         self.ffn = nn.Sequential(
-            ConvModule(half, 2 * half, 1, **layer), ConvModule(2 * half, half, 1, norm_cfg=norm_cfg, act_cfg=None))
+            ConvModule(half, 2 * half, 1, **layer), ConvModule(2 * half, half, 1, norm_cfg=norm_cfg, act_cfg=None)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        passed, out = self.conv1(x).chunk(2, dim=1)
+        skipped, out = self.conv1(x).chunk(2, dim=1)
         out = out + self.attn(out)
         out = out + self.ffn(out)
-        return self.conv2(torch.cat((passed, out), dim=1))
+        return self.conv2(torch.cat((skipped, out), dim=1))

@@ -1,0 +1,128 @@
+"""Comparing the two engines of COCO's evaluation on random data with the statistics of COCO's validation set."""
+
+import json
+import multiprocessing
+import re
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.coco_eval import ENGINES, evaluate_files
+from ..evaluation.tables import align
+from ..utils.errors import UserError
+
+
+def make_boxes(images: int, classes: int, objects: float, detections: int, seed: int) -> tuple[dict, list]:
+    """Make random boxes like those of COCO's validation set, and detections of them.
+
+    The sizes of the boxes are distributed as in COCO: 41 % small, 34 % medium, 24 % large. Each box has two
+    detections of its class near it. The other detections are anywhere and of any class.
+
+    Args:
+        images: The number of images. Their size is 640 x 480.
+        classes: The number of classes.
+        objects: The mean number of objects per image, which follows a Poisson distribution.
+        detections: The number of detections per image.
+        seed: The seed of the random numbers.
+
+    Returns:
+        The content of an annotation file and that of a results file.
+
+    Raises:
+        UserError: There would be no image, class or object, or not enough detections.
+    """
+    if min(images, classes) < 1 or objects <= 0 or detections < 2:
+        raise UserError(
+            'expected at least 1 image, 1 class and 2 detections per image, and more than 0 objects per image; got '
+            f'{images}, {classes}, {detections} and {objects}'
+        )
+    rng = np.random.default_rng(seed)
+    coco = dict(
+        images=[dict(id=i + 1, file_name=f'{i:012d}.jpg', width=640, height=480) for i in range(images)],
+        annotations=[],
+        categories=[dict(id=i + 1, name=f'class {i + 1}') for i in range(classes)],
+    )
+    entries = []
+    for image in range(1, images + 1):
+        count = min(rng.poisson(objects), detections // 2)
+        sides = np.choose(
+            rng.choice(3, count, p=(0.41, 0.34, 0.25)),
+            [rng.uniform(low, high, count) for low, high in ((6, 32), (32, 96), (96, 400))],
+        )
+        boxes = np.stack([rng.uniform(0, 640 - sides), rng.uniform(0, 480 - sides), sides, sides], axis=1)
+        labels = rng.integers(1, classes + 1, count)
+        coco['annotations'] += [
+            dict(id=i, image_id=image, category_id=label, bbox=box, area=box[2] * box[3], iscrowd=0)
+            for i, (label, box) in enumerate(zip(labels.tolist(), boxes.tolist()), len(coco['annotations']) + 1)
+        ]
+        near = np.repeat(boxes, 2, axis=0)
+        near += rng.normal(0, 0.08, near.shape) * near[:, 2:3]
+        others = detections - len(near)
+        anywhere = np.concatenate([rng.uniform(0, 320, (others, 2)), rng.uniform(6, 160, (others, 2))], axis=1)
+        found = np.concatenate([near, anywhere]).tolist()
+        named = np.concatenate([np.repeat(labels, 2), rng.integers(1, classes + 1, others)]).tolist()
+        scores = np.concatenate([rng.uniform(0.2, 1, len(near)), rng.uniform(0, 0.6, others)]).tolist()
+        entries += [
+            dict(image_id=image, category_id=label, bbox=box, score=score)
+            for label, box, score in zip(named, found, scores)
+        ]
+    return coco, entries
+
+
+def _memory(field: str) -> float:
+    """A field of the memory statistics that Linux keeps of this process, in MiB."""
+    status = Path('/proc/self/status').read_text(encoding='utf-8')
+    return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
+
+
+def _measure(annotations: str, results: str, engine: str) -> dict[str, Any]:
+    """Evaluate with one engine, and measure its time and memory."""
+    Path('/proc/self/clear_refs').write_text('5')  # resets the peak, so that the imports do not count
+    before = _memory('VmRSS')
+    start = time.perf_counter()
+    result = evaluate_files(annotations, results, ['bbox'], engine)['bbox']
+    seconds = time.perf_counter() - start
+    return dict(stats=result.stats, engine=result.seconds, total=seconds, memory=_memory('VmHWM') - before)
+
+
+def compare_engines(images: int, classes: int, objects: float, detections: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Evaluate the same boxes with both engines, one after the other, each in its own process. Needs Linux.
+
+    See :func:`make_boxes` for the arguments.
+
+    Returns:
+        The measurements by engine:
+
+        - ``engine``: the seconds from the engine's ``evaluate`` to its ``summarize``.
+        - ``total``: the seconds including reading and checking the files.
+        - ``memory``: the peak of the memory in MiB, minus what the process used before.
+        - ``stats``: COCO's twelve numbers.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(Path(folder) / name) for name in ('annotations.json', 'results.json')]
+        for name, content in zip(files, make_boxes(images, classes, objects, detections, seed)):
+            Path(name).write_text(json.dumps(content), encoding='utf-8')
+        measured = {}
+        for engine in ENGINES:
+            # In a new process, the memory of the other engine and of the generated data does not count.
+            with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+                measured[engine] = pool.submit(_measure, files[0], files[1], engine).result()
+    return measured
+
+
+def comparison_table(measured: dict[str, dict[str, Any]]) -> str:
+    """The measurements of :func:`compare_engines`, the ratios of the engines, and the largest difference in results."""
+    fast, official = (measured[engine] for engine in ENGINES)
+    rows = [['', *ENGINES, 'ratio']]
+    for key, name in (
+        ('engine', 'evaluate to summarize, s'),
+        ('total', 'with reading the files, s'),
+        ('memory', 'peak memory, MiB'),
+    ):
+        rows.append([name, f'{fast[key]:.1f}', f'{official[key]:.1f}', f'{official[key] / fast[key]:.1f}'])
+    difference = max(abs(fast['stats'][name] - official['stats'][name]) for name in fast['stats'])
+    return f'{align(rows)}\nAP {fast["stats"]["AP"]:.4f}; the twelve numbers differ by at most {difference:.1e}'

@@ -1,0 +1,139 @@
+"""Counting the parameters and multiply-adds of a model in the way that papers do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmdet.models.roi_heads import CascadeRoIHead
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..utils.config import datasets_of, is_classification, type_name
+from ..utils.errors import UserError
+from ..utils.model import build_model, unscaled_sample
+
+
+@dataclass
+class Complexity:
+    """The number of parameters, and of multiply-adds (MACs) for one image."""
+
+    params: int
+    macs: int
+
+
+def count(model: nn.Module, *inputs: Any, **kwargs: Any) -> Complexity:
+    """Count the parameters of a model, and the multiply-adds of one call in evaluation mode.
+
+    Only convolutions, linear layers and matrix products count, with one multiply-add as one operation. Norms,
+    activations, other element-wise operations and pooling do not count.
+
+    Args:
+        model: The model. It is left in evaluation mode.
+        *inputs: The positional arguments of the call.
+        **kwargs: The keyword arguments of the call.
+
+    Returns:
+        The counts.
+    """
+    model.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*inputs, **kwargs)
+    # torch counts a multiply-add as two operations.
+    return Complexity(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+
+
+def default_shape(cfg: Config) -> tuple[int, int]:
+    """The height and width in pixels of the image for which papers count the model of a config.
+
+    If the test pipeline resizes every image to the same shape, as in YOLO, it is that shape. Otherwise it is the usual
+    one for ImageNet or COCO.
+    """
+    if is_classification(cfg):
+        return 224, 224
+    resize = _test_resize(cfg)
+    return (800, 1280) if resize is None or resize.get('keep_ratio') else tested_shape(cfg)
+
+
+def tested_shape(cfg: Config) -> tuple[int, int]:
+    """The height and width in pixels of the network's input in the tests of a config.
+
+    The test pipeline resizes to this size, and each side is then padded to a multiple of the preprocessor's
+    ``pad_size_divisor``.
+
+    Raises:
+        UserError: The test pipeline has no Resize with a scale.
+    """
+    resize = _test_resize(cfg)
+    if resize is None:
+        raise UserError(
+            'the size of the test images is unknown: expected a Resize with a scale in '
+            'test_dataloader.dataset.pipeline of the config'
+        )
+    scale = resize['scale']
+    width, height = (scale, scale) if isinstance(scale, int) else scale
+    divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _test_resize(cfg: Config) -> dict | None:
+    """The step of the test pipeline that resizes to a scale."""
+    steps = (step for dataset in datasets_of(cfg, 'test') for step in dataset.get('pipeline') or ())
+    return next((step for step in steps if type_name(step) == 'Resize' and step.get('scale')), None)
+
+
+def build_network(cfg: Config) -> BaseModel:
+    """Build the model of a config for calls with ``mode='tensor'``, which leave out decoding and NMS.
+
+    A second stage gets all regions that the first stage proposes, usually 1000. Masks are computed for 100 of them.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        The model in evaluation mode, with random weights.
+
+    Raises:
+        UserError: The config names a type that is not registered, or a setting that its type does not have.
+    """
+    model = build_model(cfg).eval()
+    roi_head = getattr(model, 'roi_head', None)
+    if type(roi_head) is CascadeRoIHead:  # the methods of its subclasses have other arguments
+        _limit_masks(roi_head)
+    return model
+
+
+def count_model(cfg: Config, shape: tuple[int, int]) -> tuple[Complexity, Complexity]:
+    """Count the model from :func:`build_network`, and its backbone alone, for one image.
+
+    Args:
+        cfg: The config.
+        shape: Height and width of the image in pixels.
+
+    Returns:
+        The counts of the model, and those of its backbone.
+    """
+    model = build_network(cfg)
+    return count_network(model, shape), count(model.backbone, torch.zeros(1, 3, *shape))
+
+
+def count_network(model: nn.Module, shape: tuple[int, int]) -> Complexity:
+    """Count a model from :func:`build_network` for one image.
+
+    Args:
+        model: The model.
+        shape: Height and width of the image in pixels.
+    """
+    return count(model, torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
+
+
+def _limit_masks(roi_head: CascadeRoIHead) -> None:
+    """Make a cascade compute masks for 100 regions only, like its inference and like ``forward`` of other heads."""
+    forward = roi_head._mask_forward
+
+    def limited(stage: int, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+        masks = forward(stage, x, rois[:100])['mask_preds']
+        return dict(mask_preds=masks.new_zeros(len(rois), *masks.shape[1:]))
+
+    roi_head._mask_forward = limited

@@ -1,0 +1,110 @@
+"""The files and classes that a dataset's config names."""
+
+import os
+from collections import defaultdict
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+
+from ..utils.errors import UserError
+from ..utils.files import load_json
+
+
+def registered_type(dataset: dict, scope: str = 'mmdet') -> type | None:
+    """The class that a dataset's config names, or None if the registry of the scope does not have it."""
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        return registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+
+
+def is_local_coco(dataset: dict) -> bool:
+    """Whether a dataset's config reads local files in COCO's format.
+
+    It does not if a subclass reads its own format (LVIS, panoptic), or if the files are in remote storage.
+    """
+    dataset_type = registered_type(dataset)
+    return (
+        dataset_type is not None
+        and all(
+            getattr(dataset_type, name, None) is getattr(CocoDataset, name)
+            for name in ('load_data_list', 'parse_data_info')
+        )
+        and '://' not in paths_of(dataset)[0]
+        and (dataset.get('backend_args') or {}).get('backend', 'local') == 'local'
+    )
+
+
+def paths_of(dataset: dict) -> tuple[str, str]:
+    """The annotation file and the image folder of a COCO dataset's config."""
+    root = dataset.get('data_root') or ''
+    return (
+        os.path.join(root, dataset.get('ann_file', '')),
+        os.path.join(root, (dataset.get('data_prefix') or {}).get('img', '')),
+    )
+
+
+def classes_of(dataset: dict) -> list[str]:
+    """The classes of a dataset's config: those in its ``metainfo``, or else those of its type.
+
+    Args:
+        dataset: The config of a COCO dataset. ``metainfo.classes`` may also be a text file with one class per line.
+
+    Raises:
+        UserError: ``metainfo.classes`` is a string that is not the path of a file.
+    """
+    dataset_type: Any = registered_type(dataset) or CocoDataset  # building reports a type that is not registered
+    classes = dataset_type._load_metainfo(dataset.get('metainfo')).get('classes', ())
+    if isinstance(classes, str):
+        raise UserError(f'metainfo.classes must be a tuple of names, such as ({classes!r}, ); got {classes!r}')
+    return list(classes)
+
+
+def read_annotations(dataset: dict) -> dict:
+    """The content of a COCO dataset's annotation file.
+
+    Raises:
+        UserError: The file is missing, is not JSON or does not hold an object.
+    """
+    return load_json(paths_of(dataset)[0], dict)
+
+
+def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:
+    """Find images that are missing or empty, without opening any image.
+
+    Args:
+        images: The entries of an annotation file, each with ``file_name``.
+        folder: The folder that the file names start from.
+
+    Returns:
+        The paths of the images that 'are missing' and of those that 'are empty files'.
+    """
+    by_folder = defaultdict(set)
+    for image in images:
+        path = os.path.join(folder, image['file_name'])
+        by_folder[os.path.dirname(path)].add(os.path.basename(path))
+    absent: dict[str, list[str]] = {'are missing': [], 'are empty files': []}
+    # Listing each folder once is much quicker than looking for each file.
+    for path, wanted in by_folder.items():
+        found = {entry.name: entry for entry in os.scandir(path)} if os.path.isdir(path) else {}
+        for name in wanted:
+            if name not in found or not found[name].is_file():
+                absent['are missing'].append(os.path.join(path, name))
+            elif found[name].stat().st_size == 0:
+                absent['are empty files'].append(os.path.join(path, name))
+    return absent
+
+
+def check_images(images: list[dict], folder: str, ann_file: str) -> None:
+    """Check that no image of an annotation file is missing or empty. Opens no image.
+
+    Args:
+        images: The entries of the annotation file, each with ``file_name``.
+        folder: The folder that the file names start from.
+        ann_file: The annotation file, for the message.
+
+    Raises:
+        UserError: Images are missing or empty. The message has their number and one example.
+    """
+    for what, paths in find_absent(images, folder).items():
+        if paths:
+            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, for example {min(paths)}')

@@ -1,0 +1,46 @@
+"""What training and testing share: the checks before a run, and the runner."""
+
+import os
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import RUNNERS
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..datasets.checks import check_datasets
+from ..utils.errors import UserError
+from ..utils.model import has_cuda_operators
+from .hooks import CocoTableHook
+
+
+def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
+    """Check the launcher, MMCV's operators and the data. In a distributed run the first process checks the data.
+
+    Args:
+        cfg: The whole config.
+        splits: Those of 'train', 'val' and 'test' that the run uses.
+
+    Raises:
+        UserError: The run would fail or give wrong results.
+    """
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        raise UserError(
+            f'--launcher {cfg.launcher} gives each process a GPU, and PyTorch sees none here; leave the option out to '
+            'run on the CPU'
+        )
+    if torch.cuda.is_available() and not has_cuda_operators():
+        raise UserError(
+            'PyTorch sees a GPU, but MMCV was built with CPU operators only: set CUDA_VISIBLE_DEVICES= to use the CPU, '
+            'or build MMCV with nvcc'
+        )
+    # Slurm gives a rank to every task, even to one that is not part of a distributed training.
+    if cfg.launcher == 'none' or int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+        check_datasets(cfg, splits)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build MMEngine's runner, with the hook that logs the COCO table at the end."""
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.register_hook(CocoTableHook(), priority='VERY_LOW')
+    return runner

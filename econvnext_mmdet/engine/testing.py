@@ -1,0 +1,155 @@
+"""Testing a checkpoint: what tools/test.py calls."""
+
+import os
+import shlex
+from copy import deepcopy
+from pathlib import Path
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from ..evaluation.coco_metric import OfficialCocoMetric
+from ..evaluation.coco_results import DumpCocoResults
+from ..utils.config import evaluators_of, explain_user_errors, is_classification
+from ..utils.errors import UserError, examples
+from ..utils.files import check_ending, check_writable
+from ..utils.model import unwrap
+from ..weights.checkpoint import read_checkpoint
+from ..weights.loading import check_fits
+from .runner import build_runner, check_before_run
+
+
+def test(
+    cfg: Config,
+    checkpoint: str,
+    out: str | None = None,
+    show: bool = False,
+    show_dir: str | None = None,
+    wait_time: float = 2,
+    tta: bool = False,
+) -> dict:
+    """Evaluate a checkpoint and log the metrics. For a detector it also logs the COCO table.
+
+    Args:
+        cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`.
+        checkpoint: The checkpoint of its detector or classifier.
+        out: A file for the predictions: ``.pkl`` in the format of MMDetection and MMPretrain, or ``.json`` with
+            detections in COCO's results format. Defaults to None.
+        show: Show each image with its predictions in a window. Defaults to False.
+        show_dir: A folder for pictures. Those of a detector show ground truth and detections side by side. Defaults to
+            None.
+        wait_time: Seconds for which ``show`` shows an image. Defaults to 2.
+        tta: Use test-time augmentation: ``tta_model`` and ``tta_pipeline`` of the config, or else both flips. Defaults
+            to False.
+
+    Returns:
+        The metrics by name.
+
+    Raises:
+        UserError: A mistake that the user can fix.
+    """
+    if out is not None:
+        check_ending(out, ('.pkl', '.pickle', '.json'), '--out')
+        check_writable(out)
+    state, meta = read_checkpoint(checkpoint)
+    cfg.load_from = checkpoint
+    if show or show_dir:
+        _visualize(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
+    if tta:
+        _augment(cfg)
+    with explain_user_errors():
+        check_before_run(cfg, ['test'])
+        runner = build_runner(cfg)
+        # MMEngine loads what matches and only warns about the rest: a wrong checkpoint would just give an AP of 0.
+        check_fits(unwrap(runner.model), state, checkpoint)
+        if is_classification(cfg):
+            _check_classes(runner.test_dataloader.dataset, meta, checkpoint)
+        if out is not None:
+            metrics = runner.test_evaluator.metrics
+            metrics.append(_dump(out, runner.test_dataloader.dataset, metrics))
+        return runner.test()
+
+
+def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
+    """Check that the test set numbers the classes in the same order as the training set of a classifier."""
+    trained = (meta.get('dataset_meta') or {}).get('classes')
+    tested = getattr(dataset, 'metainfo', {}).get('classes')
+    if trained and tested and list(trained) != list(tested):
+        raise UserError(
+            f'{checkpoint} was trained on the classes {examples(trained, most=5)}, and the test set has '
+            f'{examples(tested, most=5)}. Folders are numbered by their names, so the labels would not match. Give the '
+            'test set the same folders.'
+        )
+
+
+def _visualize(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Turn on the hook that draws predictions."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UserError(
+            '--show and --show-dir need default_hooks.visualization in the config; mmdet::_base_/default_runtime.py '
+            'has it'
+        )
+    if is_classification(cfg):
+        hook.update(enable=True, interval=1, show=show, out_dir=show_dir, wait_time=wait_time)
+    else:
+        trigger_visualization_hook(cfg, ConfigDict(show=show, show_dir=show_dir, wait_time=wait_time))
+
+
+def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
+    """The metric that writes the detections to a file. The ending of its name decides the format."""
+    if Path(out).suffix != '.json':
+        return DumpDetResults(out)
+    cat_ids, metainfo = getattr(dataset, 'cat_ids', None), getattr(dataset, 'metainfo', {})
+    if cat_ids is None:
+        raise UserError(
+            f'--out {out} writes COCO results, and the test set is a {type(dataset).__name__} without '
+            "COCO's category ids; write a .pkl file instead"
+        )
+    classes = metainfo['classes']
+    for metric in metrics:
+        if isinstance(metric, OfficialCocoMetric) and len(classes) < len(metric.evaluator.categories):
+            print_log(
+                f'the annotation file has classes that the model does not know: to evaluate {out}, add --classes '
+                + ' '.join(map(shlex.quote, classes)),
+                logger='current',
+            )
+    return DumpCocoResults(out, cat_ids)
+
+
+def _augment(cfg: Config) -> None:
+    """Turn on test-time augmentation: the one in the config, or else both flips with detections merged by NMS."""
+    if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators_of(cfg, 'test')):
+        raise UserError(
+            "--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
+            'test_evaluator.metric=bbox to evaluate the boxes only'
+        )
+    if 'tta_model' not in cfg:
+        cfg.tta_model = (
+            dict(type='AverageClsScoreTTA')
+            if is_classification(cfg)
+            else dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+        )
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'pipeline' not in dataset:
+        raise UserError(f'--tta changes the pipeline of the test set, and a {dataset.type} does not have one')
+    if 'tta_pipeline' not in cfg:
+        *load, pack = deepcopy(dataset.pipeline)
+        if not is_classification(cfg):
+            pack.meta_keys = (
+                *pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+                'flip',
+                'flip_direction',
+            )
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        # The ground truth is loaded after the flip, because it stays in the coordinates of the original image.
+        truth = [step for step in load if step['type'] == 'LoadAnnotations']
+        steps = [flips, *([step] for step in truth), [pack]]
+        cfg.tta_pipeline = [*(step for step in load if step not in truth), dict(type='TestTimeAug', transforms=steps)]
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)

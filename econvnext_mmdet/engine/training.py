@@ -1,0 +1,112 @@
+"""Training a config: what tools/train.py calls."""
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from ..models import EConvNeXt
+from ..utils.config import explain_user_errors
+from ..utils.errors import UserError
+from ..weights.checkpoint import pretrained_of, read_checkpoint
+from .runner import build_runner, check_before_run
+
+
+def train(
+    cfg: Config,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    pretrained: str | None = None,
+) -> None:
+    """Train the detector or classifier of a config, evaluate it, and log the COCO table and the path of the checkpoint.
+
+    Args:
+        cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`.
+        amp: Train in mixed precision. Defaults to False.
+        auto_scale_lr: Scale the learning rate to the total batch size, as ``auto_scale_lr`` in the config says.
+            Defaults to False.
+        resume: The checkpoint of a training to continue, or 'auto' for the latest one in the work directory. Defaults
+            to None.
+        pretrained: A checkpoint to initialise the backbone from. It must fit. Defaults to None.
+
+    Raises:
+        UserError: A mistake that the user can fix. It is raised before the first step, except for an image that cannot
+            be read.
+    """
+    set_precision(cfg, amp)
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: the total batch size of all GPUs '
+                'for which its learning rate was chosen'
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+        if cfg.load_from:
+            read_checkpoint(cfg.load_from)
+    if pretrained is not None:
+        _start_from(cfg, pretrained)
+    _check_frozen(cfg)
+    # MMPretrain's val_cfg is an empty dict.
+    splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
+    with explain_user_errors():
+        check_before_run(cfg, splits)
+        build_runner(cfg).train()
+
+
+def set_precision(cfg: Config, amp: bool) -> None:
+    """Turn on mixed precision, and check that the device supports it.
+
+    Args:
+        cfg: The config, which is changed.
+        amp: Whether to turn it on. Otherwise the config decides.
+
+    Raises:
+        UserError: Mixed precision is on and there is no GPU.
+    """
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if 'Amp' in getattr(wrapper, '__name__', wrapper) and not torch.cuda.is_available():
+        raise UserError('--amp needs a GPU, and PyTorch sees none here; train without it')
+
+
+def _start_from(cfg: Config, pretrained: str) -> None:
+    """Set the checkpoint that initialises the backbone."""
+    backbone = cfg.model.get('backbone') or {}
+    if not _is_ours(backbone):
+        raise UserError(
+            f'--pretrained initialises an EConvNeXt backbone, and this config has {backbone.get("type")}; set '
+            'model.backbone.init_cfg instead'
+        )
+    read_checkpoint(pretrained)  # an unreadable file is an error now, before MMEngine prints the whole config
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=pretrained)
+
+
+def _is_ours(backbone: dict) -> bool:
+    kind = backbone.get('type')
+    return kind is EConvNeXt or isinstance(kind, str) and kind.rpartition('.')[2] == 'EConvNeXt'
+
+
+def _check_frozen(cfg: Config) -> None:
+    """Check that frozen weights and statistics come from a training."""
+    backbone = cfg.model.get('backbone') or {}
+    frozen = [
+        name
+        for name, default in (('frozen_stages', -1), ('norm_eval', False))
+        if backbone.get(name, default) != default
+    ]
+    starts = (
+        cfg.get('load_from')
+        or cfg.get('resume')
+        and find_latest_checkpoint(cfg.work_dir)
+        or any(pretrained_of(part.get('init_cfg')) for part in (backbone, cfg.model))
+    )
+    if _is_ours(backbone) and frozen and not starts:
+        raise UserError(
+            f'{" and ".join(frozen)} of the backbone would freeze weights or statistics that were never trained; give '
+            "a checkpoint with --pretrained, in the backbone's init_cfg or in load_from"
+        )

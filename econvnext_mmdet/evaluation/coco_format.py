@@ -1,0 +1,217 @@
+"""Checks of the content of COCO's annotation files, without MMDetection."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..utils.errors import UserError
+
+# The types of the fields that MMDetection looks up or computes with, and their names in messages.
+NAME = ((str,), 'a string')
+ID = ((int, str), 'a whole number')
+WHOLE = ((int,), 'a whole number')
+SIZE = ((int, float), 'a number')
+TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
+
+
+def check_annotations(coco: dict, evaluated: bool = False, iscrowd: bool = False) -> None:
+    """Check that an annotation file contains what MMDetection reads from it.
+
+    Args:
+        coco: The content of the file.
+        evaluated: Accept only whole numbers as ids, because COCO's evaluation will read the file. Training accepts
+            strings as well. Defaults to False.
+        iscrowd: Require ``iscrowd`` in every annotation, as pycocotools does. Defaults to False.
+
+    Raises:
+        UserError: An entry lacks a field, has a field of the wrong type or refers to an entry that does not exist. The
+            message has the first problem.
+    """
+    for _, problem in find_malformed(coco, evaluated, iscrowd):
+        raise UserError(f'malformed: {problem}')
+
+
+def find_malformed(coco: dict, evaluated: bool = False, iscrowd: bool = False) -> Iterator[tuple[str, str]]:
+    """Find all problems for which :func:`check_annotations` would raise an error. See there for the arguments.
+
+    Yields:
+        The kind of a problem, and a message that says where it is and what was expected.
+    """
+    fields: dict[str, tuple[str, ...]] = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'))
+    fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * iscrowd)
+    types = {**TYPES, **dict(id=WHOLE, image_id=WHOLE, category_id=WHOLE)} if evaluated else TYPES
+    ids: dict[str, set] = {}
+    whole: dict[str, list[dict]] = {}
+    for part, keys in fields.items():
+        # A test set without labels has no annotations at all.
+        entries = coco.get(part, [] if part == 'annotations' else None)
+        if not isinstance(entries, list):
+            yield 'missing lists', f'expected a list "{part}", as in COCO\'s format'
+            return
+        ids[part], whole[part] = set(), []
+        for i, entry in enumerate(entries):
+            lacking = [key for key in keys if not isinstance(entry, dict) or entry.get(key) is None]
+            wrong = (
+                []
+                if lacking
+                else [key for key, (kinds, _) in types.items() if key in entry and not isinstance(entry[key], kinds)]
+            )
+            if lacking:
+                yield 'entries that lack a field', f'{part}[{i}] lacks {", ".join(lacking)}'
+            elif wrong:
+                yield (
+                    'fields of the wrong type',
+                    f'{part}[{i}] has the {wrong[0]} {entry[wrong[0]]!r}; expected {types[wrong[0]][1]}',
+                )
+            elif entry['id'] in ids[part]:
+                yield 'ids that occur twice', f'{part}[{i}] has the id {entry["id"]!r} of an earlier entry'
+            else:
+                ids[part].add(entry['id'])
+                whole[part].append(entry)
+    names = [category['name'] for category in whole['categories']]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield 'categories with the same name', f'{names.count(name)} categories are named {name!r}'
+    for entry in whole['annotations']:
+        for key, part in (('image_id', 'images'), ('category_id', 'categories')):
+            if entry[key] not in ids[part]:
+                yield (
+                    f'annotations without their {part}',
+                    f'annotation {entry["id"]} has the {key} {entry[key]!r}, which no entry of "{part}" has',
+                )
+        box = entry['bbox']
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+            yield (
+                'malformed boxes',
+                f'annotation {entry["id"]} has the bbox {box!r}; expected four numbers x, y, width, height',
+            )
+        if not _is_number(entry['area']):
+            yield 'malformed areas', f'annotation {entry["id"]} has the area {entry["area"]!r}; expected a number'
+        if entry.get('iscrowd', 0) not in (0, 1):
+            yield (
+                'iscrowd that is neither 0 nor 1',
+                f'annotation {entry["id"]} has the iscrowd {entry["iscrowd"]!r}; expected 0 or 1',
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def find_bad_masks(coco: dict) -> dict[str, list]:
+    """Find the annotations whose masks cannot be loaded or evaluated.
+
+    A mask is a list of polygons, or an RLE whose runs cover its image exactly. On other RLEs, the readers in C loop
+    forever or read beyond the mask.
+
+    Args:
+        coco: The content of a well-formed annotation file.
+
+    Returns:
+        The ids of the annotations by the kind of problem.
+    """
+    sizes = {image['id']: (image['height'], image['width']) for image in coco['images']}
+    missing: list = []
+    neither: list = []
+    other_size: list = []
+    compressed = []
+    for annotation in coco.get('annotations', ()):
+        mask = annotation.get('segmentation')
+        if not mask:
+            missing.append(annotation['id'])
+        elif isinstance(mask, list):
+            if not _are_polygons(mask):
+                neither.append(annotation['id'])
+        elif not is_rle(mask):
+            neither.append(annotation['id'])
+        elif tuple(mask['size']) != sizes[annotation['image_id']]:
+            other_size.append(annotation['id'])
+        elif isinstance(mask['counts'], list):
+            if sum(mask['counts']) != math.prod(mask['size']):
+                neither.append(annotation['id'])
+        else:
+            compressed.append((annotation['id'], mask))
+    neither += [compressed[i][0] for i in find_broken_rle([mask for _, mask in compressed])]
+    return {
+        'annotations without a mask': missing,
+        'masks that are neither polygons nor RLE': neither,
+        'masks of a different size than their image': other_size,
+    }
+
+
+def _are_polygons(mask: list) -> bool:
+    """Whether a list holds polygons, which are lists of coordinate pairs.
+
+    The first polygon must have at least three pairs, because pycocotools takes a list of four numbers for a box.
+    """
+    try:
+        return len(mask[0]) >= 6 and all(len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) for polygon in mask)
+    except TypeError:  # an item is not a list, or holds something else than numbers
+        return False
+
+
+def is_rle(mask: Any) -> bool:
+    """Whether something has the form of an RLE, compressed or not. Compressed runs are not decoded."""
+    if (
+        not isinstance(mask, dict)
+        or not isinstance(mask.get('size'), list)
+        or len(mask['size']) != 2
+        or not all(isinstance(side, int) for side in mask['size'])
+    ):
+        return False
+    counts = mask.get('counts')
+    return (
+        isinstance(counts, str) or isinstance(counts, list) and all(isinstance(run, int) and run >= 0 for run in counts)
+    )
+
+
+def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
+    """Find the compressed RLEs whose runs do not cover their image exactly.
+
+    The encoding is that of pycocotools' ``rleFrString``. Each character holds 5 bits of a number, the lowest bits
+    first. One more bit says whether another character follows, and the last character has the sign. From the fourth run
+    on, a number is the difference to the run two places before. All masks are decoded together, because there may be
+    hundreds of thousands.
+
+    Args:
+        masks: The RLEs, with ``size`` (height, width) and ``counts`` (a string).
+        at_once: The number of masks to decode together, which limits the memory. Defaults to 20000.
+
+    Returns:
+        The indices of the broken RLEs.
+    """
+    broken: list[int] = []
+    for start in range(0, len(masks), at_once):
+        texts = [mask['counts'].encode('ascii', 'replace') for mask in masks[start : start + at_once]]
+        # If the last character announced another one, the number would run into the next text.
+        readable = [
+            i
+            for i, text in enumerate(texts)
+            if text and 48 <= min(text) and max(text) < 112 and not (text[-1] - 48) & 32
+        ]
+        broken += [start + i for i in sorted({*range(len(texts))} - {*readable})]
+        if not readable:
+            continue
+        texts = [texts[i] for i in readable]
+        code = np.frombuffer(b''.join(texts), np.uint8).astype(np.int64) - 48
+        ends = np.flatnonzero(code & 32 == 0)
+        starts = np.append(0, ends[:-1] + 1)
+        lengths = ends - starts + 1
+        shift = 5 * np.minimum(np.arange(len(code)) - np.repeat(starts, lengths), 11)
+        values = np.add.reduceat((code & 31) << shift, starts)
+        values -= (code[ends] & 16 != 0) * (1 << 5 * np.minimum(lengths, 11))
+        # Each mask has three chains of differences: the first run, the other runs at odd places, those at even places.
+        mask = np.repeat(np.arange(len(texts)), list(map(len, texts)))[ends]
+        place = np.arange(len(mask)) - np.searchsorted(mask, mask)
+        chain = 3 * mask + np.where(place == 0, 0, 1 + place % 2)
+        order = np.argsort(chain, kind='stable')
+        total, chain = np.cumsum(values[order]), chain[order]
+        first = np.searchsorted(chain, chain)
+        runs = total - np.where(first, total[first - 1], 0)
+        areas = np.array([math.prod(masks[start + i]['size']) for i in readable])
+        wrong = np.bincount(chain // 3, runs) != areas
+        wrong[chain[runs < 0] // 3] = True
+        wrong[mask[lengths > 7]] = True  # more than 32 bits
+        broken += [start + readable[i] for i in np.flatnonzero(wrong)]
+    return sorted(broken)

@@ -1,0 +1,138 @@
+"""MMDetection's inferencer with strict checks of checkpoints and images."""
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+
+from ..models.common.reparam import fold_branches
+from ..utils.drawing import quiet_drawing
+from ..utils.errors import UserError
+from ..weights.checkpoint import read_checkpoint
+from ..weights.loading import check_fits
+
+
+@dataclass
+class Item:
+    """An image, or a frame of a video, that is ready for the model.
+
+    Attributes:
+        path: The file.
+        shape: Height and width in pixels.
+        data: The input of the model.
+        frame: The number of the frame, from 0. None for an image.
+        image: The pixels of the frame, BGR, shape (height, width, 3). None for an image.
+    """
+
+    path: str
+    shape: tuple[int, int]
+    data: dict
+    frame: int | None = None
+    image: np.ndarray | None = None
+
+
+class StrictInferencer(DetInferencer):
+    """MMDetection's inferencer, but it rejects a checkpoint that does not fit the model.
+
+    It loads each image separately, so that callers can skip an unreadable one. Branches that only training needs are
+    folded or dropped.
+
+    Args:
+        cfg: The config.
+        checkpoint: The checkpoint.
+        device: The device.
+        classes: The classes to keep. Defaults to None: all.
+
+    Attributes:
+        names: The names of the model's classes, by label.
+        kept: The labels of the classes to keep.
+
+    Raises:
+        UserError: The checkpoint is unreadable or does not fit the model, or the model does not have one of the
+            classes.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Sequence[str] | None = None):
+        self._state, self._path = read_checkpoint(checkpoint).state, checkpoint
+        cfg = copy.deepcopy(cfg)
+        # The visualizer only draws here. The config's may also log to a service, or there may be none.
+        visualizer = cfg.get('visualizer') or dict(type='DetLocalVisualizer')
+        cfg.visualizer = ConfigDict({**visualizer, 'vis_backends': None})
+        super().__init__(cfg, checkpoint, device=device, show_progress=False)
+        self.names: list[str] = list(self.model.dataset_meta['classes'])
+        unknown = [name for name in classes or () if name not in self.names]
+        if unknown:
+            raise UserError(f'the model has no class {", ".join(unknown)}; it has {", ".join(self.names)}')
+        self.kept = [label for label, name in enumerate(self.names) if classes is None or name in classes]
+
+    def _load_weights_to_model(self, model: torch.nn.Module, checkpoint: dict | None, cfg: Config) -> None:
+        check_fits(model, self._state, self._path)
+        del self._state
+        super()._load_weights_to_model(model, checkpoint, cfg)
+        fold_branches(model)
+
+    def load(self, image: str | np.ndarray) -> tuple[tuple[int, int], dict]:
+        """Load an image and prepare it for the model.
+
+        Args:
+            image: The path of the image, or its pixels: BGR, shape (height, width, 3).
+
+        Returns:
+            Height and width of the image in pixels, and the input of the model.
+
+        Raises:
+            UserError: The file cannot be read, or the pipeline cannot resize the image.
+        """
+        loader, *steps = self.pipeline.transforms
+        try:
+            data = loader(image)
+        except Exception as error:  # each decoder raises errors of its own; those of later steps are not caught
+            if not isinstance(image, str):
+                raise
+            raise UserError(f'{image} is not a readable image: {_reason(image, error)}') from error
+        shape = data['ori_shape']
+        try:
+            for step in steps:
+                data = step(data)
+        except cv2.error as error:  # for example, an image one pixel wide has no width left after scaling down
+            if not isinstance(image, str):
+                raise
+            raise UserError(
+                f'{image} ({shape[1]} x {shape[0]} pixels) cannot be prepared for the model: {error.err or error}'
+            ) from error
+        return shape, data
+
+    def predict(self, items: Iterable[Item], batch_size: int) -> Iterator[tuple[Item, DetDataSample]]:
+        """Run the model on items in batches, and yield each item with its detections of the classes to keep."""
+        items = iter(items)
+        while True:
+            batch = list(islice(items, batch_size))
+            if not batch:
+                return
+            for item, sample in zip(batch, self.forward(self.collate_fn([item.data for item in batch]))):
+                found = sample.pred_instances
+                if len(self.kept) < len(self.names):
+                    sample.pred_instances = found[torch.isin(found.labels, found.labels.new_tensor(self.kept))]
+                yield item, sample
+
+    def draw(self, item: Item, sample: DetDataSample, score_thr: float) -> np.ndarray:
+        """Draw the detections above a threshold on the image of an item. The result is BGR."""
+        # MMDetection draws on arrays as if they were RGB, but its model takes them as BGR.
+        image = item.path if item.image is None else item.image[..., ::-1]
+        with quiet_drawing():
+            return self.visualize([image], [sample], return_vis=True, pred_score_thr=score_thr)[0][..., ::-1]
+
+
+def _reason(path: str, error: Exception) -> str:
+    """Explain why an image could not be loaded."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return 'the file is damaged, too large or in an unknown format' if os.path.getsize(path) else 'the file is empty'

@@ -1,0 +1,112 @@
+"""Finding the images and videos to detect in, and choosing where their pictures are written."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+
+from ..utils.errors import UserError
+
+VIDEO_EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
+
+
+def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> list[str]:
+    """Find the image and video files of all inputs: each file once, in the order of the inputs.
+
+    An input is one of these:
+
+    - a file. It counts as an image unless its name has the ending of a video.
+    - a folder. All images in it and in its subfolders are found, but no videos.
+    - a glob pattern, in which ``**`` matches folders of any depth. All matching images and videos are found.
+
+    Folders and patterns do not find hidden files.
+
+    Args:
+        inputs: The inputs.
+        exclude: A folder whose files are not found through folders and patterns: the one for the drawn pictures,
+            which may hold those of an earlier run. Defaults to 'inference/pictures'.
+
+    Returns:
+        The paths.
+
+    Raises:
+        UserError: An input leads to no image or video.
+    """
+    exclude = os.path.join(os.path.abspath(exclude), '')
+    files: dict[str, str] = {}
+    for text in inputs:
+        for path in _files_of(text, exclude):
+            files.setdefault(os.path.abspath(path), os.path.normpath(path))
+    return list(files.values())
+
+
+def _files_of(text: str, exclude: str) -> list[str]:
+    """Find the files of one input. ``exclude`` is absolute and ends in a separator."""
+    if os.path.isfile(text):
+        return [text]
+    is_folder, is_pattern = os.path.isdir(text), glob.has_magic(text)
+    pattern = os.path.join(glob.escape(text), '**', '*') if is_folder else text
+    endings = IMG_EXTENSIONS if is_folder else IMG_EXTENSIONS + VIDEO_EXTENSIONS
+    found = sorted(
+        path
+        for path in glob.glob(pattern, recursive=True)
+        if path.lower().endswith(endings) and os.path.isfile(path) and not os.path.abspath(path).startswith(exclude)
+    )
+    if found:
+        return found
+    if is_folder:
+        problem = 'the folder has no images'
+    elif is_pattern:
+        problem = 'no image or video matches the pattern'
+    else:
+        problem = 'there is no such file'
+    if (is_folder or is_pattern) and os.path.isdir(exclude):
+        problem += f' (files in {os.path.relpath(exclude)} do not count because the pictures are written there)'
+    raise UserError(
+        f'nothing to do for {text}: {problem}. Give images ({" ".join(IMG_EXTENSIONS)}), videos '
+        f'({" ".join(VIDEO_EXTENSIONS)}), folders of images or glob patterns.'
+    )
+
+
+def is_video(path: str) -> bool:
+    """Whether the name of a file has the ending of a video."""
+    return path.lower().endswith(VIDEO_EXTENSIONS)
+
+
+def picture_paths(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+    """Choose where the picture of each input is written.
+
+    The pictures lie in ``pictures/`` in the same layout as the inputs in their common parent folder. A name gets
+    another ending if a picture cannot be written with its own.
+
+    Args:
+        folder: The output folder.
+        files: The inputs, from :func:`find_files`.
+
+    Returns:
+        The path of the picture for each input.
+
+    Raises:
+        UserError: Two pictures would have the same path, or a picture would overwrite an input.
+    """
+    inputs = {os.path.realpath(path) for path in files}
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
+    sources: dict[Path, str] = {}
+    for path in files:
+        name = os.path.relpath(os.path.abspath(path), root)
+        if is_video(path):
+            name += '' if name.lower().endswith('.mp4') else '.mp4'
+        elif not name.lower().endswith(IMG_EXTENSIONS) or name.lower().endswith('.pgm'):  # PGM has no colours
+            name += '.jpg'
+        target = folder / 'pictures' / name
+        if os.path.realpath(target) in inputs:
+            raise UserError(f'the picture of {path} would overwrite the input {target}; choose another output folder')
+        if target in sources:
+            raise UserError(
+                f'the pictures of {sources[target]} and {path} would both be written to {target}; process these inputs '
+                'in separate runs with different output folders'
+            )
+        sources[target] = path
+    return {path: target for target, path in sources.items()}

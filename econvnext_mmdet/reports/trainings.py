@@ -1,0 +1,314 @@
+"""A table that compares trainings, made from the work directories that MMEngine leaves behind."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from ..benchmarks.complexity import build_network, count_network, tested_shape
+from ..benchmarks.speed import time_inference
+from ..utils.config import datasets_of, load_config, type_name
+from ..utils.errors import UserError
+from ..utils.progress import progress_bar
+from ..weights.checkpoint import pretrained_of
+from .model_index import Entry, read_model_index
+from .scalars import read_scalars
+
+# Height and width in pixels of the image for which the paper counts GFLOPs.
+PAPER_SHAPE = (640, 640)
+# The number of timed passes per network.
+PASSES = 10
+
+
+class Training(NamedTuple):
+    """A training that was evaluated after its last epoch.
+
+    Attributes:
+        folder: The work directory.
+        name: The name of the config.
+        settings: The config without seed, work directory and ``resume``. Two trainings with equal settings differ at
+            most in the seed.
+        start: The checkpoint that the backbone or the whole model started from. Empty if there is none.
+        seed: The seed. None if none was set.
+        epochs: The number of epochs.
+        metrics: AP and AP50, from 0 to 1.
+        minutes: The time from the first to the last line of the log, including evaluation. For a resumed training, the
+            sum over its parts.
+    """
+
+    folder: str
+    name: str
+    settings: dict[str, Any]
+    start: str
+    seed: int | None
+    epochs: int
+    metrics: dict[str, float]
+    minutes: float
+
+
+def read_training(folder: str) -> Training:
+    """Read a work directory.
+
+    If it holds several trainings, the last one counts, with the parts of it that were resumed. Tests do not count.
+
+    Args:
+        folder: The work directory.
+
+    Raises:
+        UserError: The folder holds no training, or its last training was not evaluated after the last epoch.
+    """
+    scalars = {path: read_scalars(str(path)) for path in sorted(Path(folder).glob('*/vis_data/scalars.json'))}
+    parts = [path for path, entries in scalars.items() if any('loss' in entry for entry in entries)]
+    names = list(Path(folder).glob('*.py'))
+    if not parts or len(names) != 1:
+        raise UserError(
+            f'{folder} is not the work directory of a training: expected one config, and a folder with '
+            'vis_data/scalars.json that has a loss'
+        )
+    try:
+        # A later test may have replaced the config at the top of the work directory.
+        configs = [Config.fromfile(str(part.with_name('config.py'))) for part in parts]
+        begun = max((i for i, cfg in enumerate(configs) if not cfg.get('resume')), default=0)
+        cfg, parts, epochs = configs[begun], parts[begun:], configs[-1].train_cfg.max_epochs
+        cfg.train_cfg.max_epochs = epochs  # a resumed part may train for more epochs
+        backbone = cfg.model.get('backbone') or {}
+    except Exception as error:  # a config may be anything
+        raise UserError(f'cannot read the config of a training by epochs in {folder}: {error}') from error
+    metrics = [entry for entry in scalars[parts[-1]] if 'coco/bbox_mAP' in entry]
+    if not metrics or metrics[-1]['step'] != epochs:
+        raise UserError(
+            f'{folder} has no evaluation of boxes after its last epoch, {epochs}. Either the training is still '
+            'running, or it was interrupted (continue it with tools/train.py --resume), or its model is not a detector.'
+        )
+    starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
+    cfg.randomness = cfg.get('randomness') or {}  # a config without it equals one without a seed
+    seed = cfg.randomness.pop('seed', None)
+    for key in ('work_dir', 'resume'):  # a job that may be restarted has --resume from the start
+        cfg.pop(key, None)
+    return Training(
+        folder=folder,
+        name=names[0].stem,
+        settings=cfg.to_dict(),
+        start=cfg.get('load_from') or ''.join(starts),
+        seed=seed,
+        epochs=epochs,
+        metrics=dict(AP=metrics[-1]['coco/bbox_mAP'], AP50=metrics[-1]['coco/bbox_mAP_50']),
+        minutes=sum(map(_minutes, parts)),
+    )
+
+
+def _minutes(scalars: Path) -> float:
+    """The time between the first and the last line of the log that belongs to a file of scalars."""
+    times = []
+    for log in scalars.parents[1].glob('*.log'):
+        for line in log.read_text(encoding='utf-8').splitlines():
+            try:
+                times.append(datetime.strptime(line[:19], '%Y/%m/%d %H:%M:%S'))
+            except ValueError:  # a message of several lines
+                pass
+    return (max(times) - min(times)).total_seconds() / 60 if times else 0.0
+
+
+def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read work directories, group the trainings that differ only in the seed, and count and time each network.
+
+    A config for which the index has the paper's AP gets a row even without a training.
+
+    Args:
+        folders: The work directories.
+        index: The model index, ``model-index.yml``.
+
+    Returns:
+        The rows, and for each folder that is left out the reason why it is not a finished training. There is one row
+        per config and start, in the order of the folders, then one per config without a training, in the order of the
+        index. If folders are given but none is a finished training, there are no rows.
+
+        - ``config``, ``data``, ``detector``, ``backbone``: names from the index, or else from the config.
+        - ``start``, ``epochs``, ``seeds``: see :class:`Training`. A seed that was not set is None.
+        - ``AP``, ``AP50``: dicts with the ``values`` by seed, from 0 to 1, their ``mean``, and their sample standard
+          deviation ``std`` (None for a single training).
+        - ``minutes``: the mean over the seeds.
+        - ``paper_AP`` (from 0 to 1), ``paper_gflops`` (at 640 x 640): None if the index has no such number.
+        - ``input``: height and width of the image in pixels.
+        - ``params``, ``gflops`` (2 x multiply-adds): the counts at that size, before branches are folded.
+        - ``latency``, ``device``: milliseconds per image of that size, from :func:`time_inference`, and the device.
+
+        Without a training, ``start``, ``epochs``, ``seeds``, ``AP``, ``AP50`` and ``minutes`` are None.
+
+    Raises:
+        UserError: Two folders hold the same training; two trainings with the same config name and start differ in more
+            than the seed; the index cannot be read; or a config cannot be built or has no image size.
+    """
+    entries = read_model_index(index)
+    groups, left_out = _group(folders)
+    if folders and not groups:
+        return [], left_out
+    cfgs, rows = [], []
+    for trainings in groups:
+        first = trainings[0]
+        cfgs.append(Config(first.settings))
+        row: dict[str, Any] = dict(
+            start=first.start, epochs=first.epochs, seeds=[training.seed for training in trainings]
+        )
+        for metric in first.metrics:
+            values = [training.metrics[metric] for training in trainings]
+            row[metric] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
+        row['minutes'] = mean(training.minutes for training in trainings)
+        rows.append({**_names(first.name, cfgs[-1], entries.get(first.name)), **row})
+    trained = {row['config'] for row in rows}
+    for name, entry in entries.items():
+        if entry.paper_ap is not None and name not in trained:
+            cfgs.append(load_config(entry.config))
+            rows.append(
+                {
+                    **_names(name, cfgs[-1], entry),
+                    **dict.fromkeys(('start', 'epochs', 'seeds', 'AP', 'AP50', 'minutes')),
+                }
+            )
+    _measure(rows, cfgs)
+    return rows, left_out
+
+
+def _group(folders: Sequence[str]) -> tuple[list[list[Training]], list[str]]:
+    """Group the finished trainings that differ only in the seed, and say why other folders are left out."""
+    groups: dict[tuple[str, str], list[Training]] = {}
+    left_out = []
+    for folder in folders:
+        try:
+            training = read_training(folder)
+        except UserError as error:
+            left_out.append(str(error))
+            continue
+        group = groups.setdefault((training.name, training.start), [])
+        for other in group:
+            if other.settings != training.settings:
+                raise UserError(
+                    f'{other.folder} and {training.folder} have the same config name, {training.name}, but their '
+                    'settings differ in more than the seed; give each its own config, or leave one out'
+                )
+            # If no seed was set, each training drew its own.
+            same_seed = training.seed is not None and other.seed == training.seed
+            if same_seed or Path(other.folder).samefile(training.folder):
+                raise UserError(
+                    f'{other.folder} and {training.folder} have the same config, start and seed ({training.seed}); '
+                    'leave one out'
+                )
+        group.append(training)
+    return list(groups.values()), left_out
+
+
+def _names(name: str, cfg: Config, entry: Entry | None) -> dict[str, Any]:
+    """The names and the paper's numbers for a config, from its entry in the index, or else from the config itself."""
+    entry = entry or Entry(name)
+    roots = [Path(dataset.get('data_root') or '').name for dataset in datasets_of(cfg, 'test')]
+    return dict(
+        config=name,
+        data=entry.data or ', '.join(filter(None, roots)),
+        detector=entry.detector or type_name(cfg.model),
+        backbone=entry.backbone or _backbone_name(cfg),
+        paper_AP=entry.paper_ap,
+        paper_gflops=entry.paper_gflops,
+    )
+
+
+def _backbone_name(cfg: Config) -> str:
+    """The type of a config's backbone with its size, such as 'EConvNeXt-mini' or 'ResNet-18'."""
+    backbone = cfg.model['backbone']
+    size = backbone.get('arch', backbone.get('depth'))
+    return type_name(backbone) + (f'-{size}' if isinstance(size, (str, int)) else '')
+
+
+def _measure(rows: list[dict[str, Any]], cfgs: list[Config]) -> None:
+    """Count and time the networks of the configs, and add the numbers to the rows."""
+    shapes = []
+    print(
+        f'counting {len(rows)} networks, then timing {PASSES} passes of each; this takes minutes on a CPU',
+        file=sys.stderr,
+    )
+    with progress_bar() as progress:
+        for row, cfg in zip(progress.track(rows, description='counting'), cfgs):
+            try:
+                shape = tested_shape(cfg)
+                model = count_network(build_network(cfg), shape)
+            except UserError as error:
+                raise UserError(f'cannot count {row["config"]}: {error}') from error
+            shapes.append(shape)
+            row.update(input=list(shape), params=model.params, gflops=2 * model.macs / 1e9)
+    latencies, device = time_inference(list(zip(cfgs, shapes)), PASSES)
+    for row, latency in zip(rows, latencies):
+        row.update(latency=latency, device=device)
+
+
+def trainings_table(rows: list[dict[str, Any]]) -> str:
+    """Make a Markdown table with footnotes from the rows of :func:`compare_trainings`.
+
+    AP and AP50 are means, followed by the standard deviation after ±. A missing value is '-'.
+    """
+    names = [
+        'data',
+        'detector',
+        'backbone',
+        'starts from',
+        'epochs',
+        'seeds',
+        'input',
+        'parameters (M)',
+        'GFLOPs',
+        'GFLOPs (paper)',
+        'AP',
+        'AP (paper)',
+        'AP50',
+        'latency (ms)',
+        'minutes',
+        'config',
+    ]
+    lines = [f'| {" | ".join(names)} |', '|---' * len(names) + '|']
+    for row in rows:
+        untrained = row['AP'] is None
+        start = f'`{row["start"]}`' if row['start'] else 'scratch'
+        seeds = ', '.join('-' if seed is None else str(seed) for seed in row['seeds'] or ())
+        cells = [
+            row['data'] or '-',
+            row['detector'],
+            row['backbone'],
+            *(('-', '-', '-') if untrained else (start, row['epochs'], seeds)),
+            _size(row['input']),
+            f'{row["params"] / 1e6:.2f}',
+            f'{row["gflops"]:.2f}',
+            '-' if row['paper_gflops'] is None else row['paper_gflops'],
+            'not trained' if untrained else _mean(row['AP']),
+            '-' if row['paper_AP'] is None else f'{row["paper_AP"]:.3f}',
+            '-' if untrained else _mean(row['AP50']),
+            f'{row["latency"]:.1f}',
+            '-' if untrained else f'{row["minutes"]:.1f}',
+            f'`{row["config"]}`',
+        ]
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    return '\n'.join([*lines, '', *_notes(rows)])
+
+
+def _mean(metric: dict[str, Any]) -> str:
+    return f'{metric["mean"]:.3f}' + ('' if metric['std'] is None else f' ± {metric["std"]:.3f}')
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f'{shape[0]} x {shape[1]}'
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    """The footnotes of the table."""
+    notes = [
+        'Parameters, GFLOPs (2 x multiply-adds) and latency are those of the network alone, for one image of size '
+        '`input` (height x width). Image loading, decoding and NMS are not included.'
+    ]
+    if any(tuple(row['input']) != PAPER_SHAPE for row in rows):
+        notes.append(f"The paper's GFLOPs are for {_size(PAPER_SHAPE)}, regardless of the size in the row.")
+    notes.append(
+        f'Latency is the median of {PASSES} passes on this machine, with branches folded (parameters and GFLOPs are '
+        f'counted before folding): {rows[0]["device"]}.'
+    )
+    return notes

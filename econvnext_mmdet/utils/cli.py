@@ -1,0 +1,87 @@
+"""What the command-line tools share."""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+
+from mmengine.config import DictAction
+
+from .errors import UserError
+
+
+class KeyValueAction(DictAction):
+    """MMEngine's action for KEY=VALUE options, with an error message for a value without '='."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} expects KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that changes settings of the config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
+        help='change settings of the config, for example train_dataloader.batch_size=4; write a list as key="[a,b]"',
+    )
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share. They are those of MMDetection's tools."""
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/ and the name of the config)'
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='what starts the processes of a distributed run (default: none, a single process)',
+    )
+    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was written') -> None:
+    """Run the main function of a tool and report errors in one line.
+
+    The exit status is 1 after an error that the user can fix, and 130 after Ctrl-C.
+
+    Args:
+        main: The main function.
+        when_interrupted: What to tell the user after Ctrl-C. Defaults to 'nothing was written'.
+    """
+    try:
+        main()
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and error.filename is None:
+            raise  # it does not concern a file that the user named
+        # Idle workers of a data loader must neither block the exit nor outlive this process. They also print errors
+        # of their own if the loader is deleted first, which happens together with the exception.
+        for worker in multiprocessing.active_children():
+            worker.kill()
+            worker.join()
+        status = _print_error(error, when_interrupted)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _print_error(error: BaseException, when_interrupted: str) -> int:
+    """Print why a tool ended, and return its exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        print(f'interrupted: {when_interrupted}', file=sys.stderr)
+        return 130
+    if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif isinstance(error, OSError):
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
+    else:
+        print(f'error: {error}', file=sys.stderr)
+    return 1

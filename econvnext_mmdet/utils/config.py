@@ -1,0 +1,112 @@
+"""Reading a config, and explaining the errors that it causes."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from .errors import UserError
+
+
+def load_config(
+    path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none'
+) -> Config:
+    """Read a config and apply the options of the command line.
+
+    Args:
+        path: The config file.
+        cfg_options: New settings by dotted name, such as ``{'model.backbone.arch': 'mini'}``. Defaults to None.
+        work_dir: The work directory. Defaults to None: the one in the config, or else ``work_dirs/`` and the name of
+            the config.
+        launcher: MMEngine's launcher: 'none', 'pytorch', 'slurm' or 'mpi'. Defaults to 'none'.
+
+    Raises:
+        UserError: The file is missing or is not a config, or an option does not fit it.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'no config file {path}')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program: anything may go wrong in it
+        raise UserError(f'cannot read the config {path}: {type(error).__name__}: {error}') from error
+    # MMEngine accepts any new name at the top level, so a misspelt one would change nothing.
+    known = {*cfg, *inspect.signature(Runner).parameters, 'tta_model', 'tta_pipeline'}
+    for name in {key.partition('.')[0] for key in cfg_options or {}} - known:
+        for similar in get_close_matches(name, known, n=1, cutoff=0.8):
+            raise UserError(f"--cfg-options: {path} has no setting '{name}'; did you mean '{similar}'?")
+    try:
+        cfg.merge_from_dict(cfg_options or {})
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise UserError(f'--cfg-options does not fit {path}: {error}') from error
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def is_classification(cfg: Config) -> bool:
+    """Whether a config describes a classifier of MMPretrain."""
+    return cfg.get('default_scope') == 'mmpretrain'
+
+
+def evaluators_of(cfg: Config, split: str) -> list[dict]:
+    """The configs of a split's metrics. Training has none."""
+    evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def datasets_of(cfg: Config, split: str) -> list[dict]:
+    """The configs of a split's datasets, without wrappers such as ConcatDataset."""
+    return list(_unwrapped((cfg.get(f'{split}_dataloader') or {}).get('dataset')))
+
+
+def _unwrapped(dataset) -> Iterator[dict]:
+    if isinstance(dataset, (list, tuple)):
+        for item in dataset:
+            yield from _unwrapped(item)
+    elif dataset is not None and ('dataset' in dataset or 'datasets' in dataset):
+        yield from _unwrapped(dataset.get('dataset', dataset.get('datasets')))
+    elif dataset is not None:
+        yield dataset
+
+
+def type_name(part: dict) -> str:
+    """The type name of a part of a config, without its scope or module, such as 'EConvNeXt'."""
+    kind = part['type']
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+
+
+@contextmanager
+def explain_user_errors() -> Iterator[None]:
+    """Turn the exceptions that the libraries raise after a user's mistake into a UserError that explains it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = str(error)
+        # MMDetection's image loader names the file. A worker process puts its traceback before that message.
+        _, found, image = text.rpartition('failed to load image: ')
+        if found:
+            raise UserError(
+                f'{image.strip()} is not a readable image: its content is damaged or its format is unknown. '
+                'Replace it, or remove it from the data set.'
+            ) from error
+        if '`epoch_length` must be a positive' in text:
+            raise UserError(
+                'the training set has fewer images than a batch, and an incomplete batch is dropped; lower '
+                'train_dataloader.batch_size'
+            ) from error
+        if 'Expected more than 1 value per channel when training' in text:
+            raise UserError(
+                'BatchNorm cannot train on a batch of one image; set train_dataloader.drop_last=True or another '
+                'batch_size'
+            ) from error
+        if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in text:
+            raise UserError(f'the config has a setting that its type does not have: {text}') from error
+        if isinstance(error, KeyError) and 'is not in the' in text:
+            raise UserError(f'the config names a type that is not registered: {error.args[0]}') from error
+        raise

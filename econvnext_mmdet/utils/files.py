@@ -1,0 +1,137 @@
+"""Reading and writing files."""
+
+import errno
+import gc
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Pause garbage collection while millions of dicts are built: searching them for cycles doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def load_json(path: str, kind: type[dict] | type[list]) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        kind: The expected type of its content: ``dict`` for an annotation file, ``list`` for a results file.
+
+    Raises:
+        UserError: The file is missing, is not JSON or holds another type.
+    """
+    try:
+        with open(path, encoding='utf-8') as file, no_garbage_collection():
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f'cannot read {path} as JSON: {error}') from None
+    if not isinstance(content, kind):
+        if kind is dict:
+            expected = 'an annotation file: an object with images, annotations and categories'
+        else:
+            expected = 'a results file: a list with an entry for each detection'
+        raise UserError(f'{path} has the wrong content: expected {expected}')
+    return content
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file completely or not at all.
+
+    Yields a temporary name. When the block ends, the file gets its own name; when the block fails, it is removed.
+
+    Args:
+        path: The file to write. Its folder must exist by the time the block writes.
+    """
+    part = path.with_name(f'.part-{path.name}')  # keeps the ending, which may decide the format
+    try:
+        yield part
+        if part.exists():
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_new_folder(path: str) -> None:
+    """Check that a folder does not exist yet.
+
+    Raises:
+        UserError: It exists.
+    """
+    if Path(path).exists():
+        raise UserError(f'{path} exists already. Remove it or choose another folder.')
+
+
+@contextmanager
+def whole_folder(path: str) -> Iterator[Path]:
+    """Write a new folder completely or not at all.
+
+    Yields an empty temporary folder. When the block ends, the folder gets its own name; when the block fails, it is
+    removed. Parent folders are created.
+
+    Args:
+        path: The folder to make.
+
+    Raises:
+        UserError: The folder exists.
+    """
+    check_new_folder(path)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.name}.') as temporary:
+        # The temporary folder itself is private to its owner; a folder inside it has the usual permissions.
+        whole = Path(temporary) / 'whole'
+        whole.mkdir()
+        yield whole
+        os.rename(whole, target)
+
+
+def check_ending(path: str, endings: Sequence[str], what: str) -> None:
+    """Check how the name of a file to write ends.
+
+    Args:
+        path: The file.
+        endings: The endings to accept, such as ``('.pth', '.safetensors')``.
+        what: The name of the file's role or option, for the message.
+
+    Raises:
+        UserError: The name ends differently.
+    """
+    if Path(path).suffix not in endings:
+        raise UserError(f'expected a name that ends in {" or ".join(endings)} for {what}; got {path}')
+
+
+def check_writable(path: str) -> None:
+    """Check that a file can be written, and create its folder. Call it before hours of work, not after them.
+
+    Raises:
+        OSError: The file cannot be written. The error names the path that is in the way.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as part:
+        part.touch()
+        part.unlink()
+
+
+def write_json(path: str, content: Any) -> None:
+    """Write a JSON file completely or not at all, and create its folder."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as part:
+        part.write_text(json.dumps(content), encoding='utf-8')

@@ -1,0 +1,61 @@
+"""Building a config's model, and what its callers need to know about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmengine.config import Config
+from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from .config import explain_user_errors
+
+# The backbone and the hooks work without MMCV and MMDetection, so the functions that need these import them.
+if TYPE_CHECKING:
+    from mmdet.structures import DetDataSample
+
+
+def build_model(cfg: Config) -> BaseModel:
+    """Build the model of a config. Its weights are those of the constructor: ``init_weights`` is not called.
+
+    Args:
+        cfg: The whole config.
+
+    Raises:
+        UserError: The config names a type that is not registered, or a setting that its type does not have.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    # MMPretrain's runner takes a classifier's preprocessor from the top of the config.
+    defaults = {key: cfg[key] for key in ('data_preprocessor',) if cfg.get(key)}
+    with explain_user_errors():
+        return MODELS.build(cfg.model, default_args=defaults)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside the wrappers of distributed training and of test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.get_submodule('module')
+    return model
+
+
+def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:
+    """The metadata that a detector needs of an image that is neither resized nor padded.
+
+    Args:
+        shape: Height and width of the image in pixels.
+    """
+    from mmdet.structures import DetDataSample
+
+    return DetDataSample(
+        metainfo=dict(
+            img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape, scale_factor=(1.0, 1.0)
+        )
+    )
+
+
+def has_cuda_operators() -> bool:
+    """Whether MMCV's operators were compiled for the GPU. Without them a detector cannot run there."""
+    from mmcv.ops import get_compiling_cuda_version
+
+    return get_compiling_cuda_version() != 'not available'

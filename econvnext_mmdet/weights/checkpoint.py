@@ -1,0 +1,216 @@
+"""Reading and writing checkpoint files. A file to read may be local or at an address."""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from ..utils.errors import UserError
+from ..utils.files import whole_file
+
+# The formats that write_checkpoint knows.
+CHECKPOINT_ENDINGS = ('.pth', '.safetensors')
+# OpenMMLab ends the names of published files in the first digits of the content's SHA-256.
+HASH = re.compile(r'-([0-9a-f]{8,64})\.[a-zA-Z]+$')
+
+
+class Checkpoint(NamedTuple):
+    """A file's tensors by name, and its metadata."""
+
+    state: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """'detector', 'classifier' or 'backbone', judged by the names; 'model' for anything else."""
+        parts = {key.partition('.')[0] for key in self.state}
+        if 'backbone' not in parts:
+            return 'backbone' if {'stem', 'stages'} <= parts else 'model'
+        return 'backbone' if parts == {'backbone'} else 'classifier' if parts == {'backbone', 'head'} else 'detector'
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """Read a checkpoint: MMEngine's layout, a plain state dict or safetensors.
+
+    If training kept an exponential moving average, the result holds the averaged weights, because MMEngine's
+    ``EMAHook`` stores them as ``state_dict``. The state dict of the averaging model itself can be read too.
+
+    Args:
+        path: A local path, a ``file:`` or ``https:`` address, or any other address that MMEngine's
+            ``CheckpointLoader`` supports. If the name ends in a hash, such as ``net-0123abcd.pth``, the SHA-256 of the
+            content must begin with it.
+
+    Raises:
+        UserError: The file is missing, is truncated, is not a checkpoint, has no tensors or does not match its hash.
+    """
+    path = str(path)
+    if '://' not in path and not path.startswith('file:') and not Path(path).is_file():
+        raise UserError(f'no checkpoint file {path}. Give the path of a .pth or .safetensors file.')
+    check_hash(path)
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except UserError:
+        raise
+    except OSError as error:  # the network or the file system failed, so the file itself may be fine
+        raise UserError(f'cannot read the checkpoint {path}: {error}') from error
+    except Exception as error:  # a broken file can make torch.load raise anything
+        if 'weights_only' in str(error):
+            raise UserError(
+                f'cannot read the checkpoint {path}: the installed MMEngine does not load training checkpoints with '
+                'torch 2.6 or later. Use onedl-mmengine or an older torch.'
+            ) from error
+        raise UserError(
+            f'cannot read the checkpoint {path}: {_first_line(error)}. The file is truncated or is not a checkpoint. '
+            'Copy it again.'
+        ) from error
+    state = tensors_of(checkpoint)
+    if not state:
+        raise UserError(f'{path} has no named tensors. Give a checkpoint with a state_dict.')
+    return Checkpoint(state, checkpoint.get('meta') or {})
+
+
+def tensors_of(checkpoint: Any) -> dict[str, Tensor]:
+    """The tensors of a loaded checkpoint or state dict by name, without the prefix of a wrapper."""
+    if not isinstance(checkpoint, dict):
+        return {}
+    state = checkpoint.get('state_dict', checkpoint)
+    averaging = 'steps' in state  # torch's AveragedModel stores its count of updates next to the module
+    return {
+        re.sub(r'^module\.', '', key): value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and not (averaging and key == 'steps')
+    }
+
+
+def write_checkpoint(path: str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint completely or not at all.
+
+    Args:
+        path: A .pth file for OpenMMLab's layout, or a .safetensors file, which holds the metadata as JSON.
+        checkpoint: The tensors and the metadata.
+    """
+    state, meta = checkpoint
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as part:
+        if Path(path).suffix == '.safetensors':
+            from safetensors.torch import save  # save_file makes a file that only its owner can read
+
+            part.write_bytes(
+                save(
+                    {key: value.contiguous() for key, value in state.items()},
+                    metadata=dict(meta=json.dumps(meta, default=str)),
+                )
+            )
+        else:
+            # Given a path, torch.save stores the file's name in the content, so the hash would depend on the name.
+            buffer = io.BytesIO()
+            torch.save(dict(meta=meta, state_dict=state), buffer)
+            part.write_bytes(buffer.getvalue())
+
+
+@CheckpointLoader.register_scheme(prefixes=r'[^:]*\.safetensors$')
+def load_safetensors(path: str, map_location: Any = None) -> dict[str, Any]:
+    """Load a local safetensors file in the layout of a .pth file. MMEngine's configs can then name such a file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt', device=str(map_location or 'cpu')) as file:
+        meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+        return dict(meta=meta, state_dict={key: file.get_tensor(key) for key in file.keys()})
+
+
+@CheckpointLoader.register_scheme(prefixes=('file:', r'https?://.*\.safetensors$'))
+def load_address(path: str, map_location: Any = None) -> dict[str, Any]:
+    """Load from addresses that MMEngine cannot load: ``file:`` addresses, and safetensors on the network."""
+    return CheckpointLoader.load_checkpoint(local_file(path), map_location)
+
+
+def local_file(path: str) -> str:
+    """The local file for a path or an address. A file on the network is downloaded once, into PyTorch's cache.
+
+    Raises:
+        UserError: The file does not exist, cannot be downloaded, or arrives with a content that does not match the
+            hash in its name. A download that fails stores nothing.
+    """
+    if path.startswith('file:'):
+        file = Path(unquote(urlsplit(path).path))
+    elif re.match('https?://', path):
+        file = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlsplit(path).path).name
+        if is_main_process() and not file.is_file():
+            try:
+                _download(path, file)
+            except UserError:
+                barrier()  # the other processes wait for this one; they find no file and fail too
+                raise
+        barrier()
+    else:
+        file = Path(path)
+    if not file.is_file():
+        raise UserError(f'no checkpoint file {path}')
+    return str(file)
+
+
+def check_hash(path: str) -> None:
+    """Check a file against the hash in its name, if the name has one.
+
+    Raises:
+        UserError: The content does not match. If the file came from the network, it is removed from the cache.
+    """
+    expected = _expected_hash(path)
+    if expected is None or '://' in path and not re.match('(https?|file):', path):
+        return
+    file = local_file(path)
+    digest = hashlib.sha256()
+    with open(file, 'rb') as content:
+        for block in iter(lambda: content.read(1 << 20), b''):
+            digest.update(block)
+    if not digest.hexdigest().startswith(expected):
+        if path.startswith('http'):
+            Path(file).unlink(missing_ok=True)  # another process may have removed it
+        raise _wrong_hash(path, f'expected "{expected}", got "{digest.hexdigest()}"')
+
+
+def pretrained_of(init_cfg: dict | Sequence[dict] | None) -> list[dict]:
+    """The entries of a module's ``init_cfg`` that load a checkpoint."""
+    init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []
+    return [cfg for cfg in init_cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+
+
+def _download(address: str, file: Path) -> None:
+    """Download a file completely or not at all."""
+    expected = _expected_hash(address)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, str(file), hash_prefix=expected)
+    except OSError as error:  # includes the errors of urllib
+        raise UserError(f'cannot download {address}: {error}') from error
+    except RuntimeError as error:
+        if expected is None:
+            raise
+        raise _wrong_hash(address, str(error)) from error
+
+
+def _expected_hash(path: str) -> str | None:
+    """The hash in the name of a file, if there is one."""
+    match = HASH.search(urlsplit(path).path if '://' in path else path)
+    return match and match[1]
+
+
+def _wrong_hash(path: str, difference: str) -> UserError:
+    return UserError(
+        f'{path} does not match the SHA-256 in its name: {difference}. The file is damaged or was changed. Get it '
+        'again, or remove the hash from its name.'
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [''])[0].rstrip('.') or type(error).__name__

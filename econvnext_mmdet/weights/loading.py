@@ -1,0 +1,270 @@
+"""Strict loading of checkpoints into a model.
+
+MMDetection loads the tensors that match and only warns about the rest. With a wrong file, training could start from
+scratch unnoticed.
+"""
+
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..utils.errors import UserError, examples
+from .checkpoint import Checkpoint, read_checkpoint, tensors_of
+
+# A detector's backbone has output norms, and a classifier's does not. A classifier's file may therefore lack them.
+OUTPUT_NORM = re.compile(r'norm\d\.')
+# BN uses its counter of batches only if its momentum is not fixed, and converted files lack the counter.
+COUNTER = 'num_batches_tracked'
+
+
+def load_backbone(
+    backbone: nn.Module, path: str, prefix: str | None = None, allow_partial: bool = False
+) -> tuple[str, ...]:
+    """Load every parameter and statistic of ``backbone`` from a checkpoint file.
+
+    Output norms (``norm0`` to ``norm3``) that the file lacks keep their values. The log names them, and also the parts
+    of the file that are not used, such as a classifier's head.
+
+    Args:
+        backbone: The backbone. It does not change if the file does not fit.
+        path: The file, see :func:`read_checkpoint`.
+        prefix: The prefix of the backbone's names in the file, such as 'backbone'. Defaults to None: 'backbone' if any
+            name has this prefix, or else no prefix.
+        allow_partial: Load the tensors that fit and name the others in the log. Defaults to False.
+
+    Returns:
+        The output norms that the file lacks.
+
+    Raises:
+        UserError: The file is missing or unreadable, or it does not hold exactly this backbone.
+    """
+    checkpoint = read_checkpoint(path)
+    state, kind = checkpoint.state, checkpoint.kind
+    if prefix is None:
+        prefix = 'backbone' if any(key.startswith('backbone.') for key in state) else ''
+    prefix = prefix.rstrip('.') + '.' if prefix else ''  # MMEngine accepts it with and without the dot
+    found = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    counters = {key: found.pop(key) for key in list(found) if key.endswith(COUNTER)}
+    own = named_tensors(backbone)
+
+    fresh = sorted({key.split('.')[0] for key in own if OUTPUT_NORM.match(key)} - {k.split('.')[0] for k in found})
+    # The file may have output norms that the backbone lacks, and stages after the backbone's last one.
+    parts = {_part(key) for key in own}
+    unused = {
+        key
+        for key in found
+        if key not in own
+        and (OUTPUT_NORM.match(key) or _part(key) not in parts)
+        and _part(key).startswith(('norm', 'stages.'))
+    }
+    wanted = {key: value for key, value in found.items() if key not in unused}
+    differences = Differences.between(own, wanted, fresh)
+    if not allow_partial or differences.matched == 0:
+        differences.refuse(type(backbone).__name__, path, exact=True)
+
+    fitting = {key: value for key, value in wanted.items() if key in own and value.shape == own[key].shape}
+    backbone.load_state_dict({**counters, **fitting}, strict=False)
+    notes = [f"loaded {differences.matched} of {len(own)} backbone tensors from {path}, a {kind}'s checkpoint"]
+    if fresh:
+        notes.append(f'output norms that the file lacks start fresh: {", ".join(fresh)}')
+    if differences:
+        left_fresh = ', '.join(differences.left_fresh())
+        notes.append(f'tensors left at their initial values, as the config allows: {left_fresh}')
+        unused |= set(differences.extra)
+    skipped = sorted({key.split('.')[0] for key in state if not key.startswith(prefix)} | {_part(k) for k in unused})
+    if skipped:
+        notes.append(f'parts of the file that are not used: {", ".join(skipped)}')
+    print_log('; '.join(notes), logger='current')
+    return tuple(fresh)
+
+
+class Differences(NamedTuple):
+    """The differences between the tensors of a file and those of a model.
+
+    Attributes:
+        total: The number of tensors in the model.
+        matched: The number of these that the file has with the same shape.
+        missing: The names that the file lacks.
+        reshaped: The names with a different shape, each with the file's and the model's shape.
+        extra: The names in the file that the model does not have.
+    """
+
+    total: int
+    matched: int
+    missing: list[str]
+    reshaped: dict[str, str]
+    extra: list[str]
+
+    @classmethod
+    def between(cls, own: dict[str, Tensor], state: dict[str, Tensor], fresh: Collection[str] = ()) -> 'Differences':
+        """Compare a model with a file.
+
+        Args:
+            own: The model's tensors by name.
+            state: The file's tensors by name.
+            fresh: Tensors, or top-level modules of them, that the file may lack. Defaults to ().
+        """
+        missing = [key for key in own if key not in state and key.split('.')[0] not in fresh and key not in fresh]
+        reshaped = {
+            key: f'{tuple(state[key].shape)} instead of {tuple(value.shape)}'
+            for key, value in own.items()
+            if key in state and state[key].shape != value.shape
+        }
+        extra = [key for key in state if key not in own and not key.endswith(COUNTER)]
+        matched = sum(key in state and key not in reshaped for key in own)
+        return cls(len(own), matched, missing, reshaped, extra)
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.reshaped or self.extra)
+
+    def left_fresh(self) -> list[str]:
+        """The names of the model's tensors that are not loaded."""
+        return self.missing + list(self.reshaped)
+
+    def refuse(self, model: str, path: str, exact: bool) -> None:
+        """Raise a UserError if there are differences.
+
+        Args:
+            model: The type of the model, for the message.
+            path: The file, for the message.
+            exact: Whether tensors that only the file has count as a difference.
+
+        Raises:
+            UserError: There are differences. The message gives their numbers, and names as examples.
+        """
+        problems = [
+            f'{len(names)} {what} ({examples(names)})'
+            for what, names in (
+                ('missing from the file', self.missing),
+                ('with a different shape', [' '.join(i) for i in self.reshaped.items()]),
+                ('not in the model', self.extra if exact else []),
+            )
+            if names
+        ]
+        if problems:
+            raise UserError(
+                f'{path} does not fit this {model} ({self.total} tensors): {", ".join(problems)}. Give a '
+                'checkpoint of a model with the same arch, deepen_factor and widen_factor and, for a detector, the '
+                'same classes.'
+            )
+
+
+def prepare_state(
+    model: nn.Module, checkpoint: dict[str, Any], path: str, resume: bool = False, allow_partial: bool = False
+) -> None:
+    """Check that a loaded checkpoint fits a model, and remove the tensors that must not be loaded.
+
+    If the heads have a different number of classes, their last layers start fresh, unless a training is resumed. Norms
+    of outputs that the model does not have are not used.
+
+    Args:
+        model: The whole model.
+        checkpoint: A checkpoint of MMEngine, or a plain state dict, which is turned into one in place.
+        path: The file, for messages.
+        resume: Whether a training continues, so that everything must fit. Defaults to False.
+        allow_partial: Name in the log what does not fit, instead of refusing it. Defaults to False.
+
+    Raises:
+        UserError: Something does not fit.
+    """
+    state, own = tensors_of(checkpoint), named_tensors(model)
+    modules = dict(model.named_modules())
+    norms = {
+        key
+        for key in state
+        if OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key)) and key.rpartition('.')[0] not in modules
+    }
+    classes = set() if resume else class_layers(model, state)
+    skipped = classes | norms
+    differences = Differences.between(own, {key: value for key, value in state.items() if key not in skipped}, classes)
+    if not allow_partial or resume or differences.matched == 0:
+        kind = Checkpoint(state, {}).kind
+        only_part = kind == 'backbone' or kind == 'classifier' and not hasattr(model, 'head')
+        if only_part and any(key.startswith('backbone.') for key in own):
+            raise UserError(
+                f"expected the checkpoint of a whole {type(model).__name__}, but {path} is a {kind}'s checkpoint. To "
+                'start the backbone from it, use --pretrained or the init_cfg of the backbone.'
+            )
+        differences.refuse(type(model).__name__, path, exact=True)
+    left_out = skipped | {*differences.reshaped, *differences.extra}
+    if 'state_dict' not in checkpoint:
+        checkpoint['state_dict'] = dict(state)
+    for key in left_out | {f'module.{key}' for key in left_out}:
+        checkpoint['state_dict'].pop(key, None)
+    notes = [f'{differences.matched} of {differences.total} tensors are loaded from {path}']
+    if norms:
+        notes.append(
+            'norms of outputs that the model does not have are not used: '
+            + ', '.join(sorted({key.rpartition('.')[0] for key in norms}))
+        )
+    if classes:
+        notes.append(
+            'layers for a different number of classes start fresh: '
+            + ', '.join(sorted({key.rpartition('.')[0] for key in classes}))
+        )
+    if differences:
+        notes.append(
+            'tensors left at their initial values, as the config allows: '
+            f'{", ".join(differences.left_fresh()) or "none"}; not used: {", ".join(differences.extra) or "none"}'
+        )
+    print_log('; '.join(notes), logger='current')
+
+
+def check_fits(model: nn.Module, state: dict[str, Tensor], path: str, exact: bool = False) -> None:
+    """Check that a file has all tensors of a model, with the same shapes.
+
+    Args:
+        model: The model.
+        state: The file's tensors, under the model's names.
+        path: The file, for the message.
+        exact: Whether the file must have no other tensors. Defaults to False.
+
+    Raises:
+        UserError: The file does not fit, see :meth:`Differences.refuse`.
+    """
+    Differences.between(named_tensors(model), state).refuse(type(model).__name__, path, exact)
+
+
+def class_layers(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
+    """The names of the tensors whose shapes differ only because the file is for a different number of classes.
+
+    They belong to the last layers of heads. Only the first dimension of such a tensor differs, and it is a multiple of
+    the number of classes, or of that number plus one for the background. If one number of classes does not explain
+    every difference in shape, the result is empty.
+
+    Args:
+        model: The model. Its heads have ``num_classes``.
+        state: The file's tensors, under the model's names.
+    """
+    modules = dict(model.named_modules())
+    found: set[str] = set()
+    explained: set[int] | None = None
+    for key, own in named_tensors(model).items():
+        if key not in state or state[key].shape == own.shape:
+            continue
+        path = key.split('.')
+        owners: list[Any] = [modules['.'.join(path[:depth])] for depth in range(len(path) - 1, 0, -1)]
+        classes = next((module.num_classes for module in owners if hasattr(module, 'num_classes')), None)
+        if classes is None or own.dim() != state[key].dim() or own.shape[1:] != state[key].shape[1:]:
+            return set()
+        numbers = set()
+        for background in (0, 1):
+            each, rest = divmod(own.shape[0], classes + background)
+            if rest == 0 and state[key].shape[0] % each == 0:
+                numbers.add(state[key].shape[0] // each - background)
+        explained = numbers if explained is None else explained & numbers
+        found.add(key)
+    return found if explained and max(explained) > 0 else set()
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """A model's parameters and statistics by name, without BN's counters."""
+    return {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
+
+
+def _part(key: str) -> str:
+    """The part of a backbone to which a tensor belongs, such as 'stem', 'stages.0' or 'norm1'."""
+    return '.'.join(key.split('.')[: 2 if key.startswith('stages.') else 1])

@@ -1,0 +1,76 @@
+"""Preparing a checkpoint for publication: only the tested weights, complete and checked."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from ..utils.errors import UserError
+from ..utils.files import check_ending, whole_file
+from ..utils.model import build_model, unscaled_sample
+from .checkpoint import CHECKPOINT_ENDINGS, Checkpoint, read_checkpoint, write_checkpoint
+from .loading import check_fits
+
+SHAPE = (128, 160)  # height and width of the test image, in pixels
+
+
+def publish(source: str, out: str, cfg: Config | None = None) -> str:
+    """Write the weights of a checkpoint without what only training needs, to a file with their hash in its name.
+
+    This leaves out the optimiser, the schedulers, the messages of hooks and, if training kept an exponential moving
+    average, the weights that are not averaged. The model is built with the weights of the source and again with those
+    of the new file. Both models must give bit-identical outputs.
+
+    Args:
+        source: The checkpoint, see :func:`~econvnext_mmdet.weights.checkpoint.read_checkpoint`.
+        out: A name that ends in ``.pth`` or ``.safetensors``. The hash is inserted before the ending.
+        cfg: The model's config. Defaults to None: the one that MMEngine stored in the checkpoint.
+
+    Returns:
+        The path of the file, such as ``net-0123abcd.pth`` with the first eight digits of its SHA-256.
+
+    Raises:
+        UserError: The source is unreadable, there is no config, or the weights do not fit the config's model. Nothing
+            is written.
+    """
+    check_ending(out, CHECKPOINT_ENDINGS, 'the published file')
+    checkpoint = read_checkpoint(source)
+    if cfg is None:
+        if 'cfg' not in checkpoint.meta:
+            raise UserError(f'{source} does not contain the config of its model. Give the config with --config.')
+        cfg = Config.fromstring(checkpoint.meta['cfg'], file_format='.py')
+    expected = _outputs(cfg, checkpoint, source)
+    meta = {key: value for key, value in checkpoint.meta.items() if key != 'hook_msgs'}
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    # The file has a temporary name until its hash is known.
+    unnamed = Path(out).with_name(f'unnamed-{os.getpid()}{Path(out).suffix}')
+    with whole_file(unnamed) as part:
+        write_checkpoint(str(part), Checkpoint(checkpoint.state, meta))
+        found = _outputs(cfg, read_checkpoint(str(part)), str(part))
+        if len(found) != len(expected) or not all(map(torch.equal, found, expected)):
+            raise RuntimeError(f'the outputs of the model with the published file differ from those with {source}')
+        digest = hashlib.sha256(part.read_bytes()).hexdigest()[:8]
+        named = Path(out).with_name(f'{Path(out).stem}-{digest}{Path(out).suffix}')
+        os.replace(part, named)
+    return str(named)
+
+
+def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:
+    """The outputs for a fixed image of the config's model with these weights, as a flat list."""
+    model = build_model(cfg).eval()
+    check_fits(model, checkpoint.state, path, exact=True)
+    model.load_state_dict(checkpoint.state, strict=False)  # the file may lack BN's counters
+    image = torch.rand(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        # The heads of two-stage detectors depend on proposals, which need the size of the image.
+        return _flat(model(image, [unscaled_sample(SHAPE)], mode='tensor'))
+
+
+def _flat(outputs: Any) -> list[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [tensor for output in outputs for tensor in _flat(output)]

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Create .venv in the checkout and install the pinned stack into it. `make setup` calls this script.
+#
+# MMCV's operators are compiled once. The wheel is kept in the user's cache under a key of Python, torch, CUDA and
+# MMCV. pip's own cache does not know the torch that a wheel was built against, and a wheel built against another
+# torch crashes.
+#
+# Environment: PYTHON (default python3.11), VENV (default .venv), MAX_JOBS (default: all cores), XDG_CACHE_HOME (default
+# ~/.cache). FORCE_CUDA=1 and TORCH_CUDA_ARCH_LIST compile MMCV's CUDA operators without a visible GPU.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+PYTHON=${PYTHON:-python3.11}
+VENV=${VENV:-.venv}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
+
+die() { echo "make setup: $*" >&2; exit 1; }
+
+version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+    die "no '$PYTHON' here. Install Python 3.11 with venv and headers (Debian: python3.11-venv python3.11-dev), or set PYTHON."
+[ "$version" = 3.11 ] ||
+    die "'$PYTHON' is Python $version; the pinned stack was tested with 3.11. Set PYTHON to a Python 3.11."
+"$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+    die "'$PYTHON' has no venv module (Debian: apt-get install python3.11-venv)."
+"$PYTHON" -c 'import os, sysconfig; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+    die "'$PYTHON' has no headers (Python.h), which MMCV needs to compile (Debian: apt-get install python3.11-dev)."
+command -v "${CXX:-c++}" >/dev/null ||
+    die "no C++ compiler, which MMCV needs to compile (Debian: apt-get install g++)."
+
+pin() { sed -n "s/^$1==//p" requirements/stack.txt; }
+say() { echo "[setup $(date +%H:%M:%S)] $*"; }
+
+[ -x "$VENV/bin/python" ] || { say "creating $VENV with Python $version"; "$PYTHON" -m venv "$VENV"; }
+python=$VENV/bin/python
+install() { "$python" -m pip install --quiet --disable-pip-version-check -c requirements/lock.txt "$@"; }
+
+say "installing torch $(pin torch) (a download of about 2 GB)"
+install -r requirements/build.txt "torch==$(pin torch)" "torchvision==$(pin torchvision)" "numpy==$(pin numpy)"
+
+# CUDA operators if a GPU and its compiler are both here, or on request; CPU operators otherwise.
+if [ "${FORCE_CUDA:-0}" = 1 ]; then
+    ops=cuda
+elif "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
+    wanted=$("$python" -c 'import torch; print(torch.version.cuda.split(".")[0])')
+    found=$({ nvcc --version 2>/dev/null || true; } | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    if [ "$wanted" = "$found" ]; then
+        ops=cuda
+    else
+        ops=cpu
+        say "a GPU is visible, but nvcc of CUDA $wanted is not (found: ${found:-none}): MMCV gets CPU operators only, and" \
+            "detectors train on the CPU if CUDA_VISIBLE_DEVICES= is set. To use the GPU, install that nvcc, then run" \
+            "'rm $VENV/.stack' and 'make setup'"
+    fi
+else
+    ops=cpu
+fi
+key=$("$python" - "$(pin onedl-mmcv)" "$ops" "${TORCH_CUDA_ARCH_LIST:-}" <<'PY'
+import platform, sys, torch
+mmcv, ops, archs = sys.argv[1:]
+cuda = f'cuda{torch.version.cuda}' if torch.version.cuda else 'nocuda'
+if ops == 'cuda' and not archs:
+    archs = ' '.join('%d.%d' % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count()))
+archs = '_'.join(sorted(set(archs.replace(';', ' ').split()))) if ops == 'cuda' else ''
+print('-'.join(filter(None, [f'py{sys.version_info.major}.{sys.version_info.minor}', platform.machine(),
+                             f'torch{torch.__version__.split("+")[0]}', cuda, ops, archs, f'mmcv{mmcv}'])))
+PY
+)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/econvnext_mmdet/wheels/$key
+if ! ls "$cache"/*.whl >/dev/null 2>&1; then
+    say "compiling MMCV's $ops operators (about 9 minutes on 2 cores), kept in $cache"
+    mkdir -p "$(dirname "$cache")"
+    tmp=$(mktemp -d "$(dirname "$cache")/build.XXXXXX")
+    trap 'rm -rf "$tmp"' EXIT
+    build_env=(MMCV_WITH_OPS=1 "MAX_JOBS=${MAX_JOBS:-$(nproc)}" "CFLAGS=-O2 -g0" "CXXFLAGS=-O2 -g0"
+               "PATH=$VENV/bin:$PATH")
+    [ $ops = cuda ] && build_env+=(FORCE_CUDA=1) || build_env+=(CUDA_VISIBLE_DEVICES=)
+    env "${build_env[@]}" "$python" -m pip wheel --disable-pip-version-check --no-cache-dir \
+        --no-build-isolation --no-deps --no-binary :all: --wheel-dir "$tmp/wheel" \
+        "onedl-mmcv==$(pin onedl-mmcv)" >"$tmp/log" 2>&1 ||
+        { tail -n 40 "$tmp/log" >&2; die "MMCV did not compile; the end of the log is above."; }
+    mkdir -p "$cache"
+    mv "$tmp"/wheel/*.whl "$cache"/
+fi
+
+say "installing MMCV from $cache and the rest of the stack"
+# Without --force-reinstall pip would keep another build of the same version, made for another torch or without CUDA.
+install --no-deps --force-reinstall "$cache"/*.whl
+install -r requirements/stack.txt -r requirements/dev.txt
+# Both OpenCV packages own the folder cv2. The one installed last is imported.
+install --no-deps --force-reinstall "opencv-python-headless==$(pin opencv-python-headless)"
+install --no-build-isolation -e ".[report]"
+"$python" -c 'import cv2, mmcv.ops, mmdet, mmpretrain, econvnext_mmdet' ||
+    die "the installed stack cannot be imported; the reason is above."
+say "done: $VENV/bin/python"

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from econvnext_mmdet.benchmarks import complexity
+from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
+
+from ..helpers import DEMO, ROOT, options
+
+
+def test_counts_of_a_detector_match_a_count_by_hand(shapes, tmp_path):
+    """The count by hand adds up what the hooks of all convolutions see."""
+    cfg = load_config(DEMO, options(shapes, tmp_path / 'work'))
+    detector, backbone = complexity.count_model(cfg, (64, 64))
+    model = MODELS.build(cfg.model).eval()
+    macs = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, _, out: macs.append(
+                    out.numel() * m.in_channels // m.groups * m.kernel_size[0] * m.kernel_size[1]
+                )
+            )
+    model(torch.zeros(1, 3, 64, 64), mode='tensor')
+    assert detector.macs == sum(macs)
+    assert detector.params == sum(p.numel() for p in model.parameters())
+    macs.clear()
+    model.backbone(torch.zeros(1, 3, 64, 64))
+    assert backbone.macs == sum(macs)
+    assert backbone.params == sum(p.numel() for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    'name, shape',
+    [
+        ('imagenet/e-convnext-mini_16xb64_in1k', (224, 224)),
+        ('retinanet/retinanet_e-convnext-mini_fpn_1x_coco', (800, 1280)),
+        ('ppyoloe/ppyoloe-s_e-convnext-mini_36e_coco', (640, 640)),
+    ],
+)
+def test_default_shapes_are_those_of_papers(name, shape):
+    assert complexity.default_shape(load_config(str(ROOT / 'configs' / f'{name}.py'))) == shape
+
+
+def test_the_tested_shape_is_padded():
+    cfg = load_config(DEMO)
+    resize = next(step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
+    cfg.model.data_preprocessor.pad_size_divisor = 32
+    resize.scale = (100, 64)
+    assert complexity.tested_shape(cfg) == (64, 128)
+    del resize['scale']
+    with pytest.raises(UserError, match='the size of the test images is unknown: expected a Resize with a scale'):
+        complexity.tested_shape(cfg)

@@ -1,0 +1,130 @@
+import json
+import pickle
+import re
+from types import SimpleNamespace
+
+import cv2
+import pytest
+import torch
+from mmdet.evaluation import DumpDetResults
+from mmdet.registry import DATASETS, MODELS
+
+from econvnext_mmdet.engine import testing
+from econvnext_mmdet.engine.testing import test as run_test
+from econvnext_mmdet.evaluation.coco_eval import evaluate_files
+from econvnext_mmdet.evaluation.coco_stats import COCO_STATS
+from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
+
+from ..helpers import DEMO, options, tool
+
+
+@pytest.fixture
+def cfg(shapes, tmp_path):
+    """The demo config, reduced to seconds of training."""
+    return load_config(DEMO, options(shapes, tmp_path / 'work'))
+
+
+def test_results_pickle_and_pictures(trained, shapes, cfg, tmp_path):
+    """Both formats hold the same detections, and pycocotools computes the same metrics from them."""
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    json_file, pkl_file = tmp_path / 'results.json', tmp_path / 'results.pkl'
+    metrics = run_test(cfg, checkpoint, out=str(json_file), show_dir=str(tmp_path / 'pictures'))
+    entries = json.loads(json_file.read_text())
+    cfg = load_config(DEMO, options(shapes, tmp_path / 'work'))
+    run_test(cfg, checkpoint, out=str(pkl_file))
+    samples = pickle.loads(pkl_file.read_bytes())
+    assert len(entries) == sum(len(sample['pred_instances']['scores']) for sample in samples) > 0
+    assert set(entries[0]) == {'image_id', 'category_id', 'bbox', 'score'}
+
+    result = evaluate_files(str(shapes / 'annotations' / 'val.json'), str(json_file), engine='pycocotools')['bbox']
+    assert {f'coco/bbox_{COCO_STATS[name].mmdet_name}': value for name, value in result.stats.items()} == metrics
+
+    pictures = sorted((tmp_path / 'pictures').glob('*.jpg'))
+    assert len(pictures) == 6
+    assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)  # ground truth and detections, side by side
+
+
+def test_results_of_a_model_without_some_classes(shapes, tmp_path):
+    """The command in the log gives the numbers of testing."""
+    changes = options(shapes, tmp_path)
+    for split in ('train', 'val', 'test'):
+        changes[f'{split}_dataloader.dataset.metainfo.classes'] = ('circle', 'star')
+    changes['model.bbox_head.num_classes'] = 2
+    cfg = load_config(DEMO, changes)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'two.pth')
+    metrics = run_test(cfg, str(tmp_path / 'two.pth'), out=str(tmp_path / 'out.json'))
+    log = next((tmp_path).glob('*/*.log')).read_text()
+    assert f'to evaluate {tmp_path}/out.json, add --classes circle star' in log
+    status, _, err = tool(
+        'tools/eval_coco.py',
+        shapes / 'annotations' / 'val.json',
+        tmp_path / 'out.json',
+        '--classes',
+        'circle',
+        'star',
+        '--json',
+        tmp_path / 'numbers.json',
+    )
+    assert status == 0, err
+    numbers = json.loads((tmp_path / 'numbers.json').read_text())['bbox']
+    assert {f'coco/bbox_{COCO_STATS[name].mmdet_name}': numbers[name] for name in COCO_STATS} == metrics
+
+
+def test_the_metrics_are_0_without_detections(trained, cfg, capsys):
+    cfg.model.test_cfg.score_thr = 1.0
+    metrics = run_test(cfg, str(trained[0] / 'epoch_2.pth'))
+    assert metrics['coco/bbox_mAP'] == metrics['coco/bbox_AR@100'] == 0
+    assert re.search(r'bbox +0.000 +0.000', capsys.readouterr().out)
+
+
+def test_the_checkpoint_of_a_different_model_is_refused(trained, cfg, tmp_path):
+    state = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
+    state['state_dict'] = {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')}
+    torch.save(state, tmp_path / 'backbone.pth')
+    with pytest.raises(UserError, match='does not fit this RetinaNet .* missing from the file \\(neck'):
+        run_test(cfg, str(tmp_path / 'backbone.pth'))
+
+
+@pytest.mark.parametrize('own', [True, False])
+def test_test_time_augmentation_comes_from_the_config_or_flips(shapes, own):
+    cfg = load_config(DEMO, options(shapes, 'work'))
+    if own:
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.7), max_per_img=9))
+        cfg.tta_pipeline = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug', transforms=[])]
+    inner, before = cfg.model, cfg.test_dataloader.dataset.pipeline
+    testing._augment(cfg)
+    assert cfg.model.type == 'DetTTAModel' and cfg.model.module == inner
+    assert cfg.model.tta_cfg.max_per_img == (9 if own else 100)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    assert pipeline[-1].type == 'TestTimeAug'
+    if not own:
+        assert pipeline[:-1] == [step for step in before[:-1] if step.type != 'LoadAnnotations']
+        flips, _, (pack,) = pipeline[-1].transforms
+        assert [flip.prob for flip in flips] == [1.0, 0.0] and 'flip' in pack.meta_keys
+        # The ground truth stays in the coordinates of the original image.
+        results = DATASETS.build(cfg.test_dataloader.dataset)[0]
+        truth = json.load(open(cfg.test_evaluator.ann_file))['annotations']
+        x, y, width, height = next(ann['bbox'] for ann in truth if ann['image_id'] == results['data_samples'][0].img_id)
+        for sample in results['data_samples']:
+            assert sample.gt_instances.bboxes.tensor[0].tolist() == pytest.approx([x, y, x + width, y + height])
+
+
+def test_a_pickle_needs_no_coco_dataset(tmp_path):
+    """Only results in COCO's format need classes and category ids."""
+    dataset = SimpleNamespace(metainfo={})
+    assert type(testing._dump(str(tmp_path / 'out.pkl'), dataset, metrics=[])) is DumpDetResults
+    with pytest.raises(UserError, match="a SimpleNamespace without COCO's category ids; write a .pkl file instead"):
+        testing._dump(str(tmp_path / 'out.json'), dataset, metrics=[])
+
+
+def test_outputs_that_cannot_be_written(cfg, trained, tmp_path):
+    (tmp_path / 'folder.json').mkdir()
+    with pytest.raises(UserError, match='a name that ends in .pkl or .pickle or .json for --out; got .*results.txt'):
+        run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))
+    with pytest.raises(IsADirectoryError):
+        run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'folder.json'))
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError):  # before the evaluation, so that its results are not lost
+        run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'file' / 'results.json'))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder.json']

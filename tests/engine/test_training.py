@@ -1,0 +1,45 @@
+import pytest
+import torch
+from mmengine.config import Config
+
+from econvnext_mmdet.engine.training import train
+from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
+
+from ..helpers import DEMO, options
+
+
+@pytest.fixture
+def cfg(shapes, tmp_path):
+    """The demo config, reduced to seconds of training."""
+    return load_config(DEMO, options(shapes, tmp_path / 'work'))
+
+
+def test_pretrained_needs_an_econvnext_backbone(cfg):
+    cfg.model.backbone = dict(type='ResNet', depth=18)
+    with pytest.raises(UserError, match='this config has ResNet; set model.backbone.init_cfg instead'):
+        train(cfg, pretrained='x.pth')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a device for AMP')
+def test_amp_and_launcher_need_a_gpu(cfg):
+    with pytest.raises(UserError, match='--amp needs a GPU'):
+        train(cfg, amp=True)
+    cfg = Config(cfg.to_dict())
+    cfg.optim_wrapper.type, cfg.launcher = 'OptimWrapper', 'pytorch'
+    with pytest.raises(UserError, match='--launcher pytorch gives each process a GPU'):
+        train(cfg)
+
+
+def test_an_unregistered_type_is_named(cfg):
+    cfg.model.backbone.type = 'EConvNext'
+    with pytest.raises(UserError, match='EConvNext is not in the'):
+        train(cfg)
+
+
+def test_every_slurm_task_checks_its_data(shapes, tmp_path, monkeypatch):
+    """Slurm gives ranks to tasks that are not processes of one training, too."""
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    cfg = load_config(DEMO, {**options(shapes, tmp_path), 'train_dataloader.dataset.ann_file': 'none.json'})
+    with pytest.raises(UserError, match='no annotation file'):
+        train(cfg)

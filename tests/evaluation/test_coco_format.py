@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from econvnext_mmdet.evaluation.coco_format import (
+    check_annotations,
+    find_bad_masks,
+    find_broken_rle,
+    find_malformed,
+    is_rle,
+)
+from econvnext_mmdet.utils.errors import UserError
+
+from ..scenes import SIZE, make_scene, rle_counts
+
+
+def test_well_formed_annotations_are_accepted():
+    coco, _ = make_scene()
+    check_annotations(coco, evaluated=True, iscrowd=True)
+    assert not any(find_malformed(coco)) and not any(find_bad_masks(coco).values())
+
+
+def test_a_test_set_may_lack_annotations():
+    coco, _ = make_scene()
+    del coco['annotations']
+    check_annotations(coco)
+    with pytest.raises(UserError, match='malformed: expected a list "categories", as in COCO.s format'):
+        check_annotations(dict(images=[]))
+
+
+def test_only_training_accepts_strings_as_ids():
+    coco, _ = make_scene()
+    coco['images'][1]['id'] = 'image 1'
+    coco['annotations'] = []
+    check_annotations(coco)
+    with pytest.raises(UserError, match=r"images\[1\] has the id 'image 1'; expected a whole number"):
+        check_annotations(coco, evaluated=True)
+
+
+def test_iscrowd_is_optional_unless_it_is_required():
+    coco, _ = make_scene()
+    del coco['annotations'][3]['iscrowd']
+    check_annotations(coco)
+    with pytest.raises(UserError, match=r'malformed: annotations\[3\] lacks iscrowd'):
+        check_annotations(coco, iscrowd=True)
+
+
+def test_all_problems_are_found_and_the_first_is_raised():
+    coco, _ = make_scene()
+    coco['annotations'][0]['bbox'] = [1, 2, 3]
+    coco['annotations'][1]['area'] = 'large'
+    coco['annotations'][2]['category_id'] = 99
+    assert [kind for kind, _ in find_malformed(coco)] == [
+        'malformed boxes',
+        'malformed areas',
+        'annotations without their categories',
+    ]
+    with pytest.raises(UserError, match=r'malformed: annotation 0 has the bbox \[1, 2, 3\]'):
+        check_annotations(coco)
+
+
+def test_bad_masks_are_sorted_by_kind():
+    coco, _ = make_scene()
+    masks = [None, [[1, 2]], dict(size=[SIZE, SIZE], counts=rle_counts([100, 300])), dict(size=[9, 9], counts=[81])]
+    for annotation, mask in zip(coco['annotations'], masks):
+        annotation['segmentation'] = mask
+    assert find_bad_masks(coco) == {
+        'annotations without a mask': [0],
+        'masks that are neither polygons nor RLE': [1, 2],
+        'masks of a different size than their image': [3],
+    }
+
+
+@pytest.mark.parametrize(
+    'mask, expected',
+    [
+        (dict(size=[3, 4], counts='o'), True),  # only the form counts
+        (dict(size=[3, 4], counts=[5, 7]), True),
+        (dict(size=[3, 4], counts=[-5, 17]), False),
+        (dict(size=[3, 4], counts=b'o'), False),
+        (dict(size=[3.0, 4], counts='o'), False),
+        (dict(size=[3], counts='o'), False),
+        (dict(size=[3, 4]), False),
+        ([[1, 2, 3, 4, 5, 6]], False),
+    ],
+)
+def test_form_of_an_rle(mask, expected):
+    assert is_rle(mask) is expected
+
+
+def test_broken_rles_are_found_among_good_ones():
+    """The good masks come from pycocotools. The runs of the broken ones do not cover their image."""
+    rng = np.random.default_rng(0)
+    masks = []
+    for i in range(200):
+        size = rng.integers(1, 60, 2)
+        inside = rng.random(size) < rng.choice([0, 0.02, 0.5, 1])
+        rle = mask_utils.encode(np.asfortranarray(inside, dtype=np.uint8))
+        counts = rle['counts'].decode()
+        masks.append(dict(size=rle['size'], counts=counts + '1' if i % 7 == 3 else counts))
+    assert find_broken_rle(masks, at_once=30) == find_broken_rle(masks) == list(range(3, 200, 7))
+    assert find_broken_rle([]) == []

@@ -1,0 +1,61 @@
+"""What several test modules share. Fixtures are in conftest.py."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DEMO = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
+# The widen_factor of the reduced reference networks, by arch.
+WIDEN = dict(mini=0.25, tiny=0.125, small=0.125)
+
+
+def options(shapes, work_dir):
+    """Options that turn the demo config into a run of seconds: a narrow backbone, two epochs of three iterations."""
+    changes = {
+        'work_dir': str(work_dir),
+        'train_cfg.max_epochs': 2,
+        'train_cfg.val_interval': 1,
+        'model.backbone.widen_factor': 0.25,
+        'model.backbone.deepen_factor': 0.34,
+        'model.neck.in_channels': [48, 96, 192],
+        'train_dataloader.batch_size': 4,
+        'default_hooks.logger.interval': 1,
+        'model.test_cfg.score_thr': 0.0,  # after such a short training all scores are low
+    }
+    for split in ('train', 'val', 'test'):
+        changes[f'{split}_dataloader.num_workers'] = 0
+        changes[f'{split}_dataloader.persistent_workers'] = False
+        changes[f'{split}_dataloader.dataset.data_root'] = f'{shapes}/'
+    for split in ('val', 'test'):
+        changes[f'{split}_evaluator.ann_file'] = f'{shapes}/annotations/val.json'
+    return changes
+
+
+def as_options(changes):
+    """Changes of a config as arguments of a command line."""
+    values = (f'{key}={json.dumps(value) if isinstance(value, list) else value}' for key, value in changes.items())
+    return ['--cfg-options', *(value.replace(' ', '') for value in values)]
+
+
+def tool(*args, **kwargs):
+    """Run a tool as a user does, and return its exit status, stdout and stderr."""
+    done = subprocess.run([sys.executable, *map(str, args)], cwd=ROOT, capture_output=True, text=True, **kwargs)
+    return done.returncode, done.stdout, done.stderr
+
+
+def train_with_tool(config, work_dir, changes):
+    """Train with tools/train.py, and return the work directory and the output."""
+    status, out, err = tool('tools/train.py', config, '--work-dir', work_dir, *as_options(changes))
+    assert status == 0, err
+    return work_dir, out + err
+
+
+def page_block(page, mark):
+    """The one Python block of a page that contains a text. The page is a path from the project's root."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / page).read_text(), re.S)
+    (block,) = (textwrap.dedent(block) for block in blocks if mark in block)
+    return block

@@ -1,0 +1,60 @@
+import cv2
+import numpy as np
+import pytest
+from mmdet.apis import DetInferencer
+from pycocotools import mask as mask_utils
+
+from econvnext_mmdet.inference.detection import DetectionOptions, detect
+from econvnext_mmdet.utils.errors import UserError
+
+from .helpers import CLASSES, read_output
+
+
+@pytest.mark.parametrize('name, batch_size', [('retinanet', 1), ('retinanet', 3), ('mask_rcnn', 1), ('mask_rcnn', 3)])
+def test_detections_are_those_of_mmdetections_inferencer(detectors, shapes, tmp_path, name, batch_size):
+    detector = detectors[name]
+    odd = tmp_path / 'odd.png'  # differs in size from the other images of its batch
+    cv2.imwrite(str(odd), cv2.resize(cv2.imread(str(shapes / 'val' / '000001.jpg')), (97, 61)))
+    paths = [str(odd), *sorted(map(str, (shapes / 'val').glob('*.jpg')))]
+    options = DetectionOptions(out=str(tmp_path / 'ours'), batch_size=batch_size, score_thr=0.0, device='cpu')
+    np.random.seed(0)  # MMDetection draws masks in random colours
+    summary = detect(detector.cfg, detector.checkpoint, paths, options)
+    found, meta = read_output(tmp_path / 'ours')
+    inferencer = DetInferencer(detector.cfg, detector.checkpoint, device='cpu', show_progress=False)
+    np.random.seed(0)
+    expected = inferencer(paths, batch_size=batch_size, pred_score_thr=0.0, out_dir=str(tmp_path / 'theirs'))
+    assert len(found) == len(paths) == summary.images
+    for path, prediction in zip(paths, expected['predictions']):
+        entries = found[path, None]
+        assert len(entries) == len(prediction['scores']) > 0
+        assert [entry['score'] for entry in entries] == prediction['scores']
+        assert [entry['category_id'] - 1 for entry in entries] == prediction['labels']
+        assert [entry['bbox'] for entry in entries] == [[x, y, x2 - x, y2 - y] for x, y, x2, y2 in prediction['bboxes']]
+        assert [entry.get('segmentation') for entry in entries] == prediction.get('masks', [None] * len(entries))
+    if name == 'mask_rcnn':
+        assert mask_utils.decode(found[str(odd), None][0]['segmentation']).shape == (61, 97)
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / 'ours' / 'pictures').rglob('*.*')}
+    assert drawn == {path.name: path.read_bytes() for path in (tmp_path / 'theirs' / 'vis').iterdir()}
+    assert meta['images'][0] == dict(id=1, file_name=str(odd), width=97, height=61)
+    assert meta['categories'] == [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
+
+
+def test_the_checkpoint_must_fit_the_model(detectors, shapes, tmp_path):
+    options = DetectionOptions(out=str(tmp_path / 'out'), device='cpu')
+    with pytest.raises(UserError, match='does not fit this RetinaNet'):
+        detect(detectors['retinanet'].cfg, detectors['mask_rcnn'].checkpoint, [str(shapes / 'val')], options)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_an_error_after_loading_is_not_blamed_on_the_file(detect_in, shapes, monkeypatch):
+    monkeypatch.setattr('mmdet.datasets.transforms.PackDetInputs.transform', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        detect_in(shapes / 'val')
+
+
+def test_an_image_too_thin_to_be_resized_is_skipped(detect_in, shapes, tmp_path):
+    cv2.imwrite(str(tmp_path / 'thin.png'), np.zeros((3000, 1, 3), np.uint8))
+    summary, found, _ = detect_in(tmp_path / 'thin.png', shapes / 'val')
+    (skipped,) = summary.skipped
+    assert skipped.startswith(f'{tmp_path}/thin.png (1 x 3000 pixels) cannot be prepared for the model: ')
+    assert len(found) == summary.images == 6

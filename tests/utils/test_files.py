@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.utils.files import check_ending, load_json, whole_file, whole_folder, write_json
+
+
+def test_json_is_read_back(tmp_path):
+    write_json(str(tmp_path / 'new' / 'numbers.json'), {'a': [1.5, None]})
+    assert load_json(str(tmp_path / 'new' / 'numbers.json'), dict) == {'a': [1.5, None]}
+    assert [path.name for path in (tmp_path / 'new').iterdir()] == ['numbers.json']
+
+
+@pytest.mark.parametrize(
+    'content, kind, says',
+    [
+        ('{', dict, 'cannot read .*x.json as JSON'),
+        ('[]', dict, 'expected an annotation file: an object with images, annotations and categories'),
+        ('{}', list, 'expected a results file: a list with an entry for each detection'),
+    ],
+)
+def test_wrong_json_is_an_error(tmp_path, content, kind, says):
+    (tmp_path / 'x.json').write_text(content)
+    with pytest.raises(UserError, match=says):
+        load_json(str(tmp_path / 'x.json'), kind)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    (tmp_path / 'a.txt').write_text('before')
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / 'a.txt') as part:
+        part.write_text('half')
+        1 / 0  # noqa: B018
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('a.txt', 'before')]
+    with whole_file(tmp_path / 'a.txt') as part:
+        part.write_text('after')
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('a.txt', 'after')]
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    target = tmp_path / 'new' / 'folder'
+    with pytest.raises(ZeroDivisionError), whole_folder(str(target)) as whole:
+        (whole / 'a.json').write_text('half')
+        1 / 0  # noqa: B018
+    assert not list((tmp_path / 'new').iterdir())
+    with whole_folder(str(target)) as whole:
+        (whole / 'a.json').write_text(json.dumps([1]))
+        assert not target.exists()
+    assert [path.name for path in (tmp_path / 'new').iterdir()] == ['folder'] and (target / 'a.json').is_file()
+    with (
+        pytest.raises(UserError, match='folder exists already. Remove it or choose another'),
+        whole_folder(str(target)),
+    ):
+        pytest.fail('the block runs')
+
+
+def test_a_wrong_ending_is_an_error():
+    check_ending('a.b/picture.jpg', ('.jpg', '.png'), '--picture')
+    with pytest.raises(UserError, match='ends in .jpg or .png for --picture; got a.gif'):
+        check_ending('a.gif', ('.jpg', '.png'), '--picture')

@@ -1,0 +1,29 @@
+import sys
+
+import pytest
+
+import econvnext_mmdet
+from econvnext_mmdet.utils import versions
+
+
+def test_a_library_that_cannot_be_imported_gets_one_line(monkeypatch):
+    def fail(name):
+        raise AssertionError('MMCV==2.2.0 is used but incompatible.\nPlease install mmcv<2.2.0.')
+
+    monkeypatch.setattr(versions, 'import_module', fail)
+    with pytest.raises(ImportError, match=r'does not import: MMCV==2.2.0 is used but incompatible. Please install'):
+        versions.check_versions()
+
+
+@pytest.mark.parametrize(
+    'name, version, says',
+    [
+        ('torch', '1.13.1', 'needs torch 2.1 or later; found 1.13.1'),
+        ('mmdet', '2.28.0', 'needs mmdet 3.0 or later; found 2.28.0'),
+    ],
+)
+def test_an_unsupported_version_gets_one_line(monkeypatch, name, version, says):
+    monkeypatch.setattr(sys.modules[name], '__version__', version)
+    with pytest.raises(ImportError) as caught:
+        versions.check_versions()
+    assert str(caught.value) == f'econvnext_mmdet {econvnext_mmdet.__version__} {says}'

@@ -1,0 +1,240 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain import get_model
+
+from econvnext_mmdet import EConvNeXt
+from econvnext_mmdet.engine.training import train
+from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.weights.checkpoint import read_checkpoint
+from econvnext_mmdet.weights.paddle import convert, convert_file
+from econvnext_mmdet.weights.paddle_names import to_torch_name
+from econvnext_mmdet.weights.pdparams import read_pdparams
+
+from ..helpers import DEMO, ROOT, WIDEN, options, tool
+
+REFERENCE = ROOT / 'tests' / 'data' / 'reference'
+
+
+def source(arch):
+    return str(REFERENCE / f'e_convnext_{arch}_reduced.pdparams')
+
+
+def factors(arch):
+    return dict(arch=arch, widen_factor=WIDEN[arch], deepen_factor=0.34)
+
+
+@pytest.mark.parametrize('arch', list(WIDEN))
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_converted_classifier_gives_the_logits_of_the_reference(tmp_path, arch, suffix):
+    """The tool converts the file. MMPretrain builds the model from the ImageNet config and loads the result."""
+    out = tmp_path / f'net{suffix}'
+    status, printed, err = tool(
+        'tools/model_converters/convert_paddle_weights.py',
+        source(arch),
+        out,
+        '--arch',
+        arch,
+        '--widen-factor',
+        WIDEN[arch],
+        '--deepen-factor',
+        0.34,
+    )
+    assert status == 0, err
+    assert f'E-ConvNeXt-{arch} classifier, ' in printed and 'stages.0.blocks.0.gamma' in printed
+    cfg = Config.fromfile(ROOT / 'configs' / 'imagenet' / f'e-convnext-{arch}_16xb64_in1k.py')
+    arrays = np.load(REFERENCE / f'e_convnext_{arch}_reduced.npz')
+    cfg.merge_from_dict(
+        {
+            'model.backbone.widen_factor': WIDEN[arch],
+            'model.backbone.deepen_factor': 0.34,
+            'model.head.num_classes': 10,
+            'model.head.in_channels': arrays['pooled'].shape[1],
+        }
+    )
+    model = get_model(cfg, pretrained=str(out)).double()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(arrays['image']).double(), mode='tensor').numpy()
+    assert np.abs(logits - arrays['logits']).max() <= 1e-5 * np.abs(arrays['logits']).max()
+
+
+@pytest.mark.parametrize('arch', list(WIDEN))
+def test_backbone_loads_a_converted_file_bit_equal(tmp_path, arch):
+    """This includes the output norms. A backbone without output norms loads the rest."""
+    conversion = convert_file(source(arch), str(tmp_path / 'net.pth'), **factors(arch))
+    assert conversion.unused and all(name.endswith('.gamma') for name in conversion.unused)
+    arrays = read_pdparams(source(arch))
+    converted = read_checkpoint(str(tmp_path / 'net.pth'))
+    assert len(converted.state) + len(conversion.unused) == len(arrays)
+    assert converted.meta['arch'] == factors(arch) and converted.meta['converted_from'] == Path(source(arch)).name
+    np.testing.assert_array_equal(converted.state['head.fc.weight'], arrays['head.fc_cls.weight'].T)
+    np.testing.assert_array_equal(converted.state['backbone.norm2.running_var'], arrays['norms.1._variance'])
+    for kwargs in (dict(out_indices=(1, 2, 3)), dict(out_indices=(2,), norm_output=False)):
+        model = EConvNeXt(
+            **factors(arch), **kwargs, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pth'))
+        )
+        model.init_weights()
+        for key, value in model.state_dict().items():
+            if 'num_batches' not in key:
+                assert torch.equal(value, converted.state[f'backbone.{key}']), key
+
+
+def test_detector_starts_bit_equal_from_a_converted_file(shapes, tmp_path):
+    """Training with learning rate 0 and fixed statistics leaves the backbone as --pretrained loaded it."""
+    convert_file(source('mini'), str(tmp_path / 'net.pth'), **factors('mini'))
+    changes = {
+        **options(shapes, tmp_path / 'work'),
+        'optim_wrapper.optimizer.lr': 0.0,
+        'train_cfg.max_epochs': 1,
+        'model.backbone.norm_eval': True,
+    }
+    train(load_config(DEMO, changes), pretrained=str(tmp_path / 'net.pth'))
+    state = read_checkpoint(str(tmp_path / 'work' / 'epoch_1.pth')).state
+    names = {to_torch_name(key): key for key in read_pdparams(source('mini'))}
+    arrays = read_pdparams(source('mini'))
+    compared = [key for key in state if key.startswith('backbone.') and not key.endswith('num_batches_tracked')]
+    assert sum(key.startswith('backbone.norm') for key in compared) == 12  # three output norms with four tensors each
+    for key in compared:
+        assert torch.equal(state[key], torch.from_numpy(arrays[names[key]])), key
+
+
+def test_bare_backbone_is_converted(write_pdparams):
+    arrays = read_pdparams(source('tiny'))
+    backbone = {name: value for name, value in arrays.items() if not name.startswith(('norm.', 'head.'))}
+    expected = convert(source('tiny'), **factors('tiny')).checkpoint.state
+    expected = {key: value for key, value in expected.items() if key.startswith('backbone.')}
+    for prefix in ('', 'backbone.'):
+        content = {f'{prefix}{name}': value for name, value in backbone.items()}
+        found = convert(write_pdparams(content), **factors('tiny')).checkpoint
+        assert found.meta['model'] == 'E-ConvNeXt-tiny backbone' and set(found.state) == set(expected)
+        assert all(torch.equal(value, expected[key]) for key, value in found.state.items())
+
+
+@pytest.mark.parametrize(
+    'name, kwargs, model',
+    [
+        ('ppyoloe_e_convnext_tiny', dict(widen_factor=0.125, deepen_factor=0.34), 'PP-YOLOE with E-ConvNeXt-tiny'),
+        ('ppyoloe_cspresnet', dict(widen_factor=0.125, deepen_factor=0.33), 'PP-YOLOE with CSPResNet-L'),
+        ('yolov10_e_convnext_tiny', dict(widen_factor=0.125, deepen_factor=0.34), 'YOLOv10 with E-ConvNeXt-tiny'),
+        ('yolov10_csp_darknet', dict(widen_factor=0.25, deepen_factor=0.33), 'YOLOv10 with CSPDarknet-L'),
+    ],
+)
+def test_whole_detector_is_converted(tmp_path, name, kwargs, model):
+    """Every array is converted or listed as unused. The tests of the detectors compare the outputs."""
+    path = str(REFERENCE / f'{name}_reduced.pdparams')
+    arrays = read_pdparams(path)
+    conversion = convert(path, **kwargs)
+    state, meta = conversion.checkpoint
+    assert meta['model'] == model and meta['bbox_head']['num_classes'] == 4
+    assert meta['neck']['num_blocks'] == 1 and meta['neck'].get('arch', 'L') == 'L'
+    assert len(state) - 1 == len(arrays) - len(conversion.unused)  # the file lacks the bins' numbers
+    assert all(re.search(r'gamma$|^backbone\.norm\.|proj_conv', name) for name in conversion.unused)
+    if meta['arch']['arch'] == 'tiny':  # the backbone can start a different detector
+        convert_file(path, str(tmp_path / 'net.pth'), **kwargs)
+        backbone = EConvNeXt(
+            'tiny',
+            out_indices=(1, 2, 3),
+            **kwargs,
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pth')),
+        )
+        backbone.init_weights()
+        assert torch.equal(backbone.norm2.running_var, torch.from_numpy(arrays['backbone.norms.1._variance']))
+
+
+@pytest.mark.parametrize(
+    'damage, says',
+    [
+        (
+            lambda a: a.pop('neck.fpn_routes.0.conv.weight'),
+            r'PP-YOLOE with CSPResNet-L .* 1 missing from the file \(neck.reduce.0.conv.weight\)',
+        ),
+        (
+            lambda a: a.update({'neck.fpn_stages.0.0.convs.1.conv1.conv.weight': np.ones(3)}),
+            '1 not in the model .neck.top_down.0.blocks.1.conv1.conv.weight',
+        ),
+        (
+            lambda a: a.pop('yolo_head.pred_reg.2.bias'),
+            'lacks the parameter that becomes bbox_head.reg_convs.0',
+        ),
+        (
+            lambda a: a.update({'yolo_head.other.weight': np.ones(3)}),
+            r'parameters that PP-YOLOE with CSPResNet does not have \(1\): yolo_head.other.weight',
+        ),
+    ],
+)
+def test_detector_files_that_do_not_fit_are_refused(write_pdparams, tmp_path, damage, says):
+    whole = str(REFERENCE / 'ppyoloe_cspresnet_reduced.pdparams')
+    arrays = read_pdparams(whole)
+    damage(arrays)
+    path = write_pdparams(arrays)
+    with pytest.raises(UserError, match=says):
+        convert_file(path, str(tmp_path / 'out.pth'), 'L', 0.125, 0.33)
+    with pytest.raises(UserError, match='whose arch must be one of S, M, L; got tiny'):
+        convert(whole, 'tiny', 0.125, 0.33)
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def drop(name):
+    return lambda arrays: arrays.pop(name)
+
+
+@pytest.mark.parametrize(
+    'damage, arch, says',
+    [
+        (
+            lambda a: None,
+            'tiny',
+            r'fit this E-ConvNeXt-tiny classifier .* missing from the file .*backbone.stem.1.conv.weight',
+        ),
+        (
+            lambda a: None,
+            None,
+            r'fit this E-ConvNeXt-mini classifier .* with a different shape .backbone.stem.0.conv.weight',
+        ),
+        (
+            drop('stages.1.conv1.conv.weight'),
+            'mini',
+            r'1 missing from the file \(backbone.stages.1.conv1.conv.weight\)',
+        ),
+        (drop('norms.1._mean'), 'mini', r'1 missing from the file \(backbone.norm2.running_mean\)'),
+        (drop('head.fc_cls.bias'), 'mini', 'missing from the file .head.fc.bias'),
+        (
+            lambda a: a.update({'stages.1.conv1.conv.wieght': a.pop('stages.1.conv1.conv.weight')}),
+            'mini',
+            r'1 missing from the file \(backbone.stages.1.conv1.conv.weight\), 1 not in the model',
+        ),
+        (
+            lambda a: a.update({'stem.weight': np.ones(3)}),
+            'mini',
+            r'parameters that E-ConvNeXt does not have \(1\): stem.weight',
+        ),
+        (
+            lambda a: a.update({'norm.weight': np.ones(3, np.float32)}),
+            'mini',
+            r'head.norm.weight \(3,\) instead of \(192,\)',
+        ),
+        (
+            lambda a: a.update({'head.fc_cls.weight': a['head.fc_cls.weight'].T}),
+            'mini',
+            'with a different shape .head.fc.weight',
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(write_pdparams, tmp_path, damage, arch, says):
+    arrays = read_pdparams(source('mini'))
+    damage(arrays)
+    path = write_pdparams(arrays)
+    kwargs = {**factors('mini'), 'arch': arch} if arch else {}
+    with pytest.raises(UserError, match=says):
+        convert_file(path, str(tmp_path / 'out.pth'), **kwargs)
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def test_out_must_be_a_checkpoint(tmp_path):
+    with pytest.raises(UserError, match='ends in .pth or .safetensors for the converted file'):
+        convert_file(source('mini'), str(tmp_path / 'net.txt'), **factors('mini'))

@@ -1,0 +1,85 @@
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+
+from econvnext_mmdet.engine import testing
+from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.weights.checkpoint import read_checkpoint
+from econvnext_mmdet.weights.publish import publish
+
+from ..helpers import DEMO, ROOT, options, tool
+
+
+@pytest.fixture(scope='module')
+def averaged(shapes, tmp_path_factory):
+    """The checkpoint of a training with an exponential moving average."""
+    work_dir = tmp_path_factory.mktemp('published')
+    cfg = Config.fromfile(DEMO)
+    cfg.merge_from_dict({**options(shapes, work_dir), 'train_cfg.max_epochs': 1})
+    cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+    Runner.from_cfg(cfg).train()
+    return str(work_dir / 'epoch_1.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_only_the_averaged_weights_are_published(averaged, shapes, tmp_path, suffix):
+    if suffix == '.pth':
+        status, out, err = tool('tools/model_converters/publish_model.py', averaged, tmp_path / 'some' / 'net.pth')
+        assert status == 0, err
+        path = Path(out.splitlines()[-1])
+    else:
+        path = Path(publish(averaged, str(tmp_path / 'some' / 'net.safetensors')))
+    assert [path] == list((tmp_path / 'some').iterdir())
+    digest = re.fullmatch(rf'net-([0-9a-f]{{8}}){suffix}', path.name)[1]
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
+    source = torch.load(averaged, weights_only=False)
+    found = read_checkpoint(str(path))
+    assert set(found.state) == set(source['state_dict'])
+    assert all(torch.equal(value, source['state_dict'][key]) for key, value in found.state.items())
+    assert list(found.meta['dataset_meta']['classes']) == ['circle', 'square', 'triangle', 'star']
+    assert 'hook_msgs' not in found.meta and path.stat().st_size < Path(averaged).stat().st_size / 2
+    if suffix == '.pth':
+        assert set(torch.load(path, weights_only=False)) == {'meta', 'state_dict'}
+    wider = {'model.backbone.widen_factor': 1.0, 'model.neck.in_channels': [192, 384, 768]}
+    with pytest.raises(UserError, match='does not fit this RetinaNet'):
+        testing.test(load_config(DEMO, {**options(shapes, tmp_path), **wider}), str(path))
+    # Publishing again gives the same file.
+    assert publish(averaged, str(tmp_path / 'again' / f'net{suffix}')).endswith(path.name)
+    # Other users can read the file.
+    assert path.stat().st_mode & 0o777 == Path(averaged).stat().st_mode & 0o777
+    path.write_bytes(path.read_bytes()[:-1] + b'x')
+    with pytest.raises(UserError, match='does not match the SHA-256 in its name'):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('name', ['demo/mask_rcnn_e_convnext_mini_shapes', 'imagenet/e-convnext-mini_16xb64_in1k'])
+def test_other_models_can_be_published(tmp_path, name):
+    """Their outputs are compared too."""
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    cfg.merge_from_dict({'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34})
+    if 'imagenet' in name:
+        cfg.merge_from_dict({'model.head.in_channels': 192, 'model.head.num_classes': 10})
+    else:
+        cfg.merge_from_dict({'model.neck.in_channels': [24, 48, 96, 192]})
+    init_default_scope(cfg.default_scope)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'source.pth')
+    with pytest.raises(UserError, match='source.pth does not contain the config of its model. Give .* --config'):
+        publish(str(tmp_path / 'source.pth'), str(tmp_path / 'net.pth'))
+    assert Path(publish(str(tmp_path / 'source.pth'), str(tmp_path / 'net.pth'), cfg)).is_file()
+
+
+def test_errors_leave_no_file_behind(averaged, tmp_path):
+    with pytest.raises(UserError, match='ends in .pth or .safetensors for the published file'):
+        publish(averaged, str(tmp_path / 'net.onnx'))
+    with pytest.raises(UserError, match='no checkpoint file'):
+        publish(str(tmp_path / 'absent.pth'), str(tmp_path / 'net.pth'))
+    with pytest.raises(UserError, match='does not fit this RetinaNet'):
+        publish(averaged, str(tmp_path / 'net.pth'), Config.fromfile(DEMO))
+    assert not list(tmp_path.iterdir())

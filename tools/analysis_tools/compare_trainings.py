@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Compare trainings in one table: tools/analysis_tools/compare_trainings.py work_dirs/finetune/*"""
+
+import argparse
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from econvnext_mmdet.utils import cli
+
+INDEX = Path(__file__).resolve().parents[2] / 'model-index.yml'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Print a Markdown table of trained detectors, with one row per config and starting checkpoint: '
+        "mean and standard deviation over the seeds, from the evaluations after the last epoch. The paper's numbers "
+        'stand next to them, and each of its detectors without a training gets a row. Parameters, GFLOPs and latency '
+        'are measured, on the first GPU or else on the CPU.'
+    )
+    parser.add_argument(
+        'work_dirs',
+        nargs='*',
+        metavar='WORK_DIR',
+        help="work directory of a training (default: none, only the paper's rows)",
+    )
+    parser.add_argument('--json', metavar='FILE', help='also write the rows, with the values of each seed, as JSON')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    # These imports are slow. --help and wrong options answer without them. MMDetection prints to stdout when it is
+    # imported, and stdout is for the table.
+    with redirect_stdout(sys.stderr):
+        from econvnext_mmdet.reports.trainings import compare_trainings, trainings_table
+        from econvnext_mmdet.utils.errors import UserError
+        from econvnext_mmdet.utils.files import check_writable, write_json
+
+        if args.json:
+            check_writable(args.json)
+        rows, left_out = compare_trainings(args.work_dirs, str(INDEX))
+    if rows:
+        print(trainings_table(rows))
+        if args.json:
+            write_json(args.json, rows)
+    if left_out:
+        raise UserError('\nerror: '.join(left_out))
+
+
+if __name__ == '__main__':
+    cli.run_tool(main)

@@ -1,0 +1,44 @@
+#!/usr/bin/env python
+"""Count parameters and multiply-adds: tools/analysis_tools/get_flops.py configs/retinanet_e_convnext.py"""
+
+import argparse
+
+from econvnext_mmdet.utils import cli
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Print the parameters and multiply-adds (MACs) of a config's detector or classifier, and of its "
+        'backbone alone. Convolutions, linear layers and matrix products count, as in papers.'
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='image size in pixels (default: 224 224 for a classifier, the size of the test images for a detector that '
+        'resizes all of them to one shape, else 800 1280)',
+    )
+    args = parser.parse_args()
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    # These imports are slow. --help and wrong options answer without them.
+    from econvnext_mmdet.benchmarks.complexity import count_model, default_shape
+    from econvnext_mmdet.utils.config import is_classification, load_config
+
+    cfg = load_config(args.config)
+    kind = 'classifier' if is_classification(cfg) else 'detector'
+    shape = tuple(args.shape or default_shape(cfg))
+    print(f'{args.config} at {shape[0]} x {shape[1]}')
+    for name, complexity in zip((kind, 'backbone'), count_model(cfg, shape)):
+        print(f'{name:>{len(kind)}}: {complexity.params:,} parameters, {complexity.macs / 1e9:.3f} GMACs')
+
+
+if __name__ == '__main__':
+    cli.run_tool(main)
