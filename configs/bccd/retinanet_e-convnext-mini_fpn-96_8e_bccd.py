@@ -1,7 +1,8 @@
-# The schedule of the other detectors here.
+# A small RetinaNet with E-ConvNeXt-mini on blood cells, from scratch.
 _base_ = [
-    '../_base_/models/retinanet_e-convnext_fpn-96.py', '../_base_/datasets/bccd_detection.py',
-    '../_base_/schedules/adamw_8e.py', '../_base_/runtime.py'
+    '../_base_/models/retinanet_e-convnext-mini_fpn-96.py',
+    '../_base_/datasets/bccd_detection.py',
+    '../_base_/schedules/adamw_8e.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=3))
-train_dataloader = dict(batch_size=2)

@@ -1,7 +1,8 @@
-# The same from scratch with ResNet-18, to compare with.
-_base_ = 'retinanet_e-convnext-mini_fpn-96_16e_bccd.py'
-model = dict(
-    backbone=dict(
-        _delete_=True, type='ResNet', depth=18, out_indices=(1, 2, 3), norm_cfg=dict(type='BN'), norm_eval=False,
-        style='pytorch'),
-    neck=dict(in_channels=[128, 256, 512]))
+# A small RetinaNet with ResNet-18 on blood cells, from scratch.
+_base_ = [
+    '../_base_/models/retinanet_r18_fpn-96.py',
+    '../_base_/datasets/bccd_detection.py',
+    '../_base_/schedules/adamw_16e.py',
+    '../_base_/runtime.py',
+]
+model = dict(bbox_head=dict(num_classes=3))

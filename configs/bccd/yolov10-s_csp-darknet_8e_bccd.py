@@ -1,6 +1,8 @@
-# The same with its own backbone.
-_base_ = 'yolov10-s_e-convnext-mini_8e_bccd.py'
-channels = [128, 256, 512]
-model = dict(
-    backbone=dict(_delete_=True, type='YOLOv10CSPDarknet', arch='S'), neck=dict(in_channels=channels),
-    bbox_head=dict(in_channels=channels))
+# YOLOv10-S with CSPDarknet on blood cells, from scratch, with images of one size.
+_base_ = [
+    '../_base_/models/yolov10-s_csp-darknet.py',
+    '../_base_/datasets/bccd_detection.py',
+    '../_base_/schedules/adamw_8e.py',
+    '../_base_/runtime.py',
+]
+model = dict(data_preprocessor=dict(batch_augments=None), bbox_head=dict(num_classes=3))

@@ -1,7 +1,9 @@
-# Boxes and masks of the synthetic shapes from scratch.
+# A small Mask R-CNN with E-ConvNeXt-mini on the synthetic shapes, from scratch: boxes and masks.
 _base_ = [
-    '../_base_/models/mask-rcnn_e-convnext_fpn-96.py', '../_base_/datasets/shapes_instance.py',
-    '../_base_/schedules/adamw_8e.py', '../_base_/runtime.py'
+    '../_base_/models/mask-rcnn_e-convnext-mini_fpn-96.py',
+    '../_base_/datasets/shapes_instance.py',
+    '../_base_/schedules/adamw_8e.py',
+    '../_base_/runtime.py',
 ]
 model = dict(roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(num_classes=4)))
 max_epochs = 6

@@ -1,7 +1,9 @@
-# From scratch on the synthetic shapes, by the schedule of the comparison on blood cells.
+# A small RetinaNet with E-ConvNeXt-mini on the synthetic shapes, from scratch.
 _base_ = [
-    '../_base_/models/retinanet_e-convnext_fpn-96.py', '../_base_/datasets/shapes_detection.py',
-    '../_base_/schedules/adamw_8e.py', '../_base_/runtime.py'
+    '../_base_/models/retinanet_e-convnext-mini_fpn-96.py',
+    '../_base_/datasets/shapes_detection.py',
+    '../_base_/schedules/adamw_8e.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=4))
 auto_scale_lr = dict(base_batch_size=4)

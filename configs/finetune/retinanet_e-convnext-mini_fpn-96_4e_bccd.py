@@ -1,4 +1,4 @@
-# A quarter of the schedule from scratch, to compare a pre-trained backbone (--pretrained) with none.
+# A quarter of the schedule on blood cells, to compare a pre-trained backbone (--pretrained) with a start from scratch.
 _base_ = '../bccd/retinanet_e-convnext-mini_fpn-96_16e_bccd.py'
 max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

@@ -1,3 +1,3 @@
-# The deeper in the pre-trained backbone (--pretrained), the lower the learning rate.
+# For a pre-trained backbone (--pretrained). The learning rate falls by a fifth per layer towards the stem.
 _base_ = 'retinanet_e-convnext-mini_fpn-96_4e_bccd.py'
 optim_wrapper = dict(constructor='LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(layer_decay_rate=0.8))

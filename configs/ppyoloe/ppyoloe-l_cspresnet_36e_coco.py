@@ -1,2 +1,8 @@
-_base_ = 'ppyoloe-l_e-convnext-tiny_36e_coco.py'
-model = dict(backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='L'))
+# PP-YOLOE-L with CSPResNet, its original backbone, on COCO.
+_base_ = [
+    '../_base_/models/ppyoloe-l_cspresnet.py',
+    '../_base_/datasets/coco_detection_640.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
+]

@@ -1,3 +1,9 @@
-# The same with its own backbone.
-_base_ = 'ppyoloe-l_e-convnext-tiny_36e_sonar.py'
-model = dict(backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='L'))
+# PP-YOLOE-L with CSPResNet, its original backbone, on sonar images, a row of the paper's table.
+_base_ = [
+    '../_base_/models/ppyoloe-l_cspresnet.py',
+    '../_base_/datasets/sonar_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
+]
+model = dict(bbox_head=dict(num_classes=8))

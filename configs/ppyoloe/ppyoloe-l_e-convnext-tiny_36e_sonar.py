@@ -1,6 +1,9 @@
-# The paper's PP-YOLOE-L with E-ConvNeXt-tiny on sonar.
+# PP-YOLOE-L with E-ConvNeXt-tiny on sonar images, a row of the paper's table.
 _base_ = [
-    '../_base_/models/ppyoloe_e-convnext.py', '../_base_/datasets/sonar_detection.py',
-    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'
+    '../_base_/models/ppyoloe-l_e-convnext-tiny.py',
+    '../_base_/datasets/sonar_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=8))

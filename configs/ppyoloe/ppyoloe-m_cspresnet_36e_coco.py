@@ -1,3 +1,8 @@
-_base_ = 'ppyoloe-m_e-convnext-mini_36e_coco.py'
-model = dict(
-    backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='M'), neck=dict(in_channels=[192, 384, 768]))
+# PP-YOLOE-M with CSPResNet, its original backbone, on COCO.
+_base_ = [
+    '../_base_/models/ppyoloe-m_cspresnet.py',
+    '../_base_/datasets/coco_detection_640.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
+]

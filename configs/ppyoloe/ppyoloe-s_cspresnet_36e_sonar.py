@@ -1,4 +1,9 @@
-# The same with its own backbone.
-_base_ = 'ppyoloe-s_e-convnext-mini_36e_sonar.py'
-model = dict(
-    backbone=dict(_delete_=True, type='PPYOLOECSPResNet', arch='S'), neck=dict(in_channels=[128, 256, 512]))
+# PP-YOLOE-S with CSPResNet, its original backbone, on sonar images, a row of the paper's table.
+_base_ = [
+    '../_base_/models/ppyoloe-s_cspresnet.py',
+    '../_base_/datasets/sonar_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
+]
+model = dict(bbox_head=dict(num_classes=8))

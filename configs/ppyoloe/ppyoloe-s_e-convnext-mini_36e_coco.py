@@ -1,5 +1,8 @@
 # PP-YOLOE-S with E-ConvNeXt-mini on COCO.
 _base_ = [
-    '../_base_/models/ppyoloe-s_e-convnext-mini.py', '../_base_/datasets/coco_detection_640.py',
-    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'
+    '../_base_/models/ppyoloe-s_e-convnext-mini.py',
+    '../_base_/datasets/coco_detection_640.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
 ]

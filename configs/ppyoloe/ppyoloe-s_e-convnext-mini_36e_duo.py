@@ -1,6 +1,9 @@
-# PP-YOLOE-S with E-ConvNeXt-mini on DUO.
+# PP-YOLOE-S with E-ConvNeXt-mini on DUO, underwater photographs.
 _base_ = [
-    '../_base_/models/ppyoloe-s_e-convnext-mini.py', '../_base_/datasets/duo_detection.py',
-    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'
+    '../_base_/models/ppyoloe-s_e-convnext-mini.py',
+    '../_base_/datasets/duo_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=4))

@@ -1,6 +1,9 @@
-# PP-YOLOE-S with E-ConvNeXt-mini on sonar, the images' histograms equalised.
+# PP-YOLOE-S with E-ConvNeXt-mini on sonar images whose histograms are equalised.
 _base_ = [
-    '../_base_/models/ppyoloe-s_e-convnext-mini.py', '../_base_/datasets/sonar-equalized_detection.py',
-    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'
+    '../_base_/models/ppyoloe-s_e-convnext-mini.py',
+    '../_base_/datasets/sonar_detection_equalized.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=8))

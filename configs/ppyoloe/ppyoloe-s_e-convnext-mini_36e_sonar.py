@@ -1,6 +1,9 @@
-# The paper's PP-YOLOE-S with E-ConvNeXt-mini on sonar.
+# PP-YOLOE-S with E-ConvNeXt-mini on sonar images, a row of the paper's table.
 _base_ = [
-    '../_base_/models/ppyoloe-s_e-convnext-mini.py', '../_base_/datasets/sonar_detection.py',
-    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_ppyoloe.py', '../_base_/runtime.py'
+    '../_base_/models/ppyoloe-s_e-convnext-mini.py',
+    '../_base_/datasets/sonar_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_ppyoloe.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=8))

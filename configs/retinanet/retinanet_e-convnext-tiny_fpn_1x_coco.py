@@ -1,4 +1,7 @@
 _base_ = [
-    '../_base_/models/retinanet_e-convnext_fpn.py', '../_base_/datasets/coco_detection.py',
-    '../_base_/schedules/adamw_1x.py', '../_base_/runtime.py', 'mmdet::retinanet/retinanet_tta.py'
+    '../_base_/models/retinanet_e-convnext-tiny_fpn.py',
+    '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/adamw_1x.py',
+    '../_base_/runtime.py',
+    'mmdet::retinanet/retinanet_tta.py',
 ]

@@ -1,6 +1,9 @@
-# The same with its own backbone.
-_base_ = 'yolov10-l_e-convnext-tiny_36e_duo.py'
-channels = [256, 512, 512]
-model = dict(
-    backbone=dict(_delete_=True, type='YOLOv10CSPDarknet', arch='L'), neck=dict(in_channels=channels),
-    bbox_head=dict(in_channels=channels))
+# YOLOv10-L with CSPDarknet, its original backbone, on DUO, underwater photographs, a row of the paper's table.
+_base_ = [
+    '../_base_/models/yolov10-l_csp-darknet.py',
+    '../_base_/datasets/duo_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_yolov10.py',
+    '../_base_/runtime.py',
+]
+model = dict(bbox_head=dict(num_classes=4))

@@ -1,6 +1,9 @@
-# The paper's YOLOv10-L with E-ConvNeXt-tiny on DUO.
+# YOLOv10-L with E-ConvNeXt-tiny on DUO, underwater photographs, a row of the paper's table.
 _base_ = [
-    '../_base_/models/yolov10_e-convnext.py', '../_base_/datasets/duo_detection.py',
-    '../_base_/schedules/adamw_36e.py', '../_base_/schedules/ema_yolov10.py', '../_base_/runtime.py'
+    '../_base_/models/yolov10-l_e-convnext-tiny.py',
+    '../_base_/datasets/duo_detection.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_yolov10.py',
+    '../_base_/runtime.py',
 ]
 model = dict(bbox_head=dict(num_classes=4))

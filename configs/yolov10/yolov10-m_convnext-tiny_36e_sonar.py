@@ -1,7 +1,10 @@
-# The same with ConvNeXt-tiny, of MMPretrain.
+# YOLOv10-M with MMPretrain's ConvNeXt-tiny on sonar images, a row of the paper's table.
 _base_ = 'yolov10-m_e-convnext-tiny_36e_sonar.py'
 channels = [192, 384, 768]
 model = dict(
     backbone=dict(
-        _delete_=True, type='mmpretrain.ConvNeXt', arch='tiny', out_indices=(1, 2, 3), gap_before_final_norm=False),
-    neck=dict(in_channels=channels), bbox_head=dict(in_channels=channels))
+        _delete_=True, type='mmpretrain.ConvNeXt', arch='tiny', out_indices=(1, 2, 3), gap_before_final_norm=False
+    ),
+    neck=dict(in_channels=channels),
+    bbox_head=dict(in_channels=channels),
+)

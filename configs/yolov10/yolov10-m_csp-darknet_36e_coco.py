@@ -1,5 +1,8 @@
-_base_ = 'yolov10-m_e-convnext-tiny_36e_coco.py'
-channels = [192, 384, 576]
-model = dict(
-    backbone=dict(_delete_=True, type='YOLOv10CSPDarknet', arch='M'), neck=dict(in_channels=channels),
-    bbox_head=dict(in_channels=channels))
+# YOLOv10-M with CSPDarknet, its original backbone, on COCO.
+_base_ = [
+    '../_base_/models/yolov10-m_csp-darknet.py',
+    '../_base_/datasets/coco_detection_640.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_yolov10.py',
+    '../_base_/runtime.py',
+]

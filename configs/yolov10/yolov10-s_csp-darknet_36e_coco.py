@@ -1,5 +1,8 @@
-_base_ = 'yolov10-s_e-convnext-mini_36e_coco.py'
-channels = [128, 256, 512]
-model = dict(
-    backbone=dict(_delete_=True, type='YOLOv10CSPDarknet', arch='S'), neck=dict(in_channels=channels),
-    bbox_head=dict(in_channels=channels))
+# YOLOv10-S with CSPDarknet, its original backbone, on COCO.
+_base_ = [
+    '../_base_/models/yolov10-s_csp-darknet.py',
+    '../_base_/datasets/coco_detection_640.py',
+    '../_base_/schedules/adamw_36e.py',
+    '../_base_/schedules/ema_yolov10.py',
+    '../_base_/runtime.py',
+]

@@ -1,10 +1,10 @@
-# COCO boxes with the short side between 640 and 800 pixels.
+# COCO with boxes. In training, the short side of an image is between 640 and 800 pixels.
 _base_ = 'coco_detection.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=[(1333, 640), (1333, 800)], keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

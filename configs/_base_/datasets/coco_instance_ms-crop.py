@@ -1,23 +1,22 @@
-# COCO boxes and masks with the short side between 480 and 800 pixels; half of the images are cut to a random window
-# of 384 to 600 pixels a side before, as DETR (arXiv 2005.12872) does.
+# COCO with boxes and masks. In training, the short side of an image is between 480 and 800 pixels. Half of the images
+# are first cut to a random window with sides of 384 to 600 pixels, as in DETR (arXiv 2005.12872).
 _base_ = 'coco_instance.py'
-resize = dict(
-    type='RandomChoiceResize', scales=[(short, 1333) for short in range(480, 801, 32)], keep_ratio=True)
+resize = dict(type='RandomChoiceResize', scales=[(short, 1333) for short in range(480, 801, 32)], keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='RandomChoice',
-        transforms=[[resize],
-                    [
-                        dict(
-                            type='RandomChoiceResize', scales=[(400, 1333), (500, 1333), (600, 1333)],
-                            keep_ratio=True),
-                        dict(
-                            type='RandomCrop', crop_type='absolute_range', crop_size=(384, 600),
-                            allow_negative_crop=True), resize
-                    ]]),
-    dict(type='PackDetInputs')
+        transforms=[
+            [resize],
+            [
+                dict(type='RandomChoiceResize', scales=[(400, 1333), (500, 1333), (600, 1333)], keep_ratio=True),
+                dict(type='RandomCrop', crop_type='absolute_range', crop_size=(384, 600), allow_negative_crop=True),
+                resize,
+            ],
+        ],
+    ),
+    dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,5 +1,5 @@
-# Underwater photographs (DUO, arXiv 2106.05681; on GitHub as chongweiliu/DUO): 6,671 for training and 1,111 of the test
-# split to evaluate on, in COCO's format as published:
+# DUO (arXiv 2106.05681; on GitHub as chongweiliu/DUO): underwater photographs, 6,671 to train on and the 1,111 of the
+# test split to evaluate on. The published files are already in COCO's format:
 #   data/DUO/annotations/instances_train.json, instances_test.json
 #   data/DUO/images/train/, test/
 _base_ = 'coco_detection_640.py'
@@ -7,12 +7,20 @@ data_root = 'data/DUO/'
 metainfo = dict(classes=('holothurian', 'echinus', 'scallop', 'starfish'))
 train_dataloader = dict(
     dataset=dict(
-        data_root=data_root, metainfo=metainfo, ann_file='annotations/instances_train.json',
-        data_prefix=dict(img='images/train/')))
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='images/train/'),
+    )
+)
 val_dataloader = dict(
     dataset=dict(
-        data_root=data_root, metainfo=metainfo, ann_file='annotations/instances_test.json',
-        data_prefix=dict(img='images/test/')))
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/instances_test.json',
+        data_prefix=dict(img='images/test/'),
+    )
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_test.json')
 test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-# MMPretrain's ImageNet-1K at 224 x 224 with Swin's augmentation, and what MMPretrain's own tools add to it. The
-# head's BatchNorm cannot train on a batch of one image, which an epoch's last may be.
+# MMPretrain's ImageNet-1K at 224 x 224 with Swin's augmentation. The other settings are those that MMPretrain's own
+# tools add. drop_last, because the head's BatchNorm cannot train on a last batch of one image.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py'
 loader = dict(pin_memory=True, persistent_workers=True, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(drop_last=True, **loader)

@@ -1,4 +1,4 @@
-# The synthetic shapes with their instance masks.
+# The synthetic shapes of shapes_detection.py with boxes and instance masks.
 _base_ = 'shapes_detection.py'
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline

@@ -1,5 +1,5 @@
-# The sonar set, laid out as sonar_detection.py says, with the histogram of every image equalised in training and in
-# testing: without a gain the images are nearly black.
+# The sonar set in the layout of sonar_detection.py. The histogram of every image is equalised, in training and in
+# testing, because the raw images are nearly black.
 _base_ = 'sonar_detection.py'
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline

@@ -3,4 +3,5 @@ _base_ = 'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py'
 custom_imports = dict(imports=['econvnext_mmdet'])
 model = dict(
     backbone=dict(_delete_=True, type='EConvNeXt', arch='small', out_indices=(0, 1, 2, 3)),
-    neck=dict(in_channels=[128, 256, 512, 1024]))
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)

@@ -1,5 +1,6 @@
-# YOLOv10-L with E-ConvNeXt-tiny. Without NMS: the most of a level, then the best of all.
-_base_ = 'e-convnext_ms-320-768.py'
+# YOLOv10-L with E-ConvNeXt-tiny. There is no NMS: the best detections of each level are kept (nms_pre), then the best
+# of all levels (max_per_img).
+_base_ = 'e-convnext-tiny_ms-320-768.py'
 channels = [256, 512, 1024]
 overlap = dict(type='CIoUOverlaps2D')
 model = dict(
@@ -8,5 +9,7 @@ model = dict(
     bbox_head=dict(type='YOLOv10Head', num_classes=80, in_channels=channels),
     train_cfg=dict(
         one_to_many=dict(type='InsideTaskAlignedAssigner', topk=10, alpha=0.5, iou_calculator=overlap),
-        one_to_one=dict(type='InsideTaskAlignedAssigner', topk=1, alpha=0.5, iou_calculator=overlap)),
-    test_cfg=dict(nms_pre=300, score_thr=0.001, max_per_img=300))
+        one_to_one=dict(type='InsideTaskAlignedAssigner', topk=1, alpha=0.5, iou_calculator=overlap),
+    ),
+    test_cfg=dict(nms_pre=300, score_thr=0.001, max_per_img=300),
+)

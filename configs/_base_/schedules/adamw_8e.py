@@ -1,12 +1,12 @@
-# Eight epochs on a few hundred images, for detectors to be compared from scratch on a CPU: two images a step, since few
-# images make few steps, and evaluated once, after the last epoch, since that is on the test split. Base of other short
-# schedules from scratch, too.
+# Eight epochs on a few hundred images, to compare detectors from scratch on a CPU. The learning rate is for two images
+# per step: few images make few steps. Evaluation runs once, after the last epoch, because BCCD is evaluated on its test
+# split. Other short schedules inherit from this one.
 _base_ = 'adamw_1x.py'
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(optimizer=dict(lr=7e-4, fused=True))
 auto_scale_lr = dict(base_batch_size=2)

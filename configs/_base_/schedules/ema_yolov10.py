@@ -1,5 +1,5 @@
-# YOLOv10's average of the weights and of the BN statistics, which is evaluated and kept. At first it follows
-# closely.
+# YOLOv10's average of the weights and of the BatchNorm statistics. It is what is evaluated and saved. In the first
+# steps it follows the weights closely.
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL')
 ]
