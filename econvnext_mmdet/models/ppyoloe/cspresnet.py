@@ -6,7 +6,7 @@ from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import nn
 
-from ..common.layers import ACT
+from ..common.activation import ACT
 from ..common.levels import StagedBackbone, check_arch
 from ..econvnext import ESE
 from .layers import CSPLayer, RepBlock

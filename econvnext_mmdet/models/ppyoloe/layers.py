@@ -6,7 +6,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from ..common.layers import ACT
+from ..common.activation import ACT
 from ..common.reparam import RepConv
 
 

@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..common.layers import ACT
+from ..common.activation import ACT
 from ..common.levels import check_levels
 from .layers import SPP, CSPLayer, RepBlock
 

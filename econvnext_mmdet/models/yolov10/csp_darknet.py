@@ -7,7 +7,7 @@ from mmdet.models.backbones.csp_darknet import SPPBottleneck
 from mmdet.registry import MODELS
 from torch import nn
 
-from ..common.layers import ACT
+from ..common.activation import ACT
 from ..common.levels import StagedBackbone, check_arch
 from .layers import CIB, PSA, Bottleneck, C2f, SCDown
 

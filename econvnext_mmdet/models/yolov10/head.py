@@ -11,8 +11,8 @@ from mmengine.model import constant_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..common.activation import ACT
 from ..common.distribution_head import DistributionHead
-from ..common.layers import ACT
 from ..common.levels import check_levels
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from ..common.layers import ACT
+from ..common.activation import ACT
 from ..common.reparam import RepConv
 
 
