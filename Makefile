@@ -27,8 +27,15 @@ demo: setup data/shapes
 	$(ON_CPU) $(PY) tools/test.py $(DEMO) "$$(cat $(WORK)/last_checkpoint)" --work-dir $(WORK) --show-dir $(WORK)/pictures
 	@echo "pictures of the ground truth (left) and the detections (right): $(WORK)/pictures"
 
+# The last line checks all files of the checkout, including those that git does not track yet.
 lint: setup
-	$(PY) -m pre_commit run --all-files
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib
+	$(VENV)/bin/lint-imports
+	$(PY) -m mypy
+	git ls-files --cached --others --exclude-standard -z -- ':!tests/data/reference' | \
+		xargs -0 $(PY) -m pre_commit_hooks.check_added_large_files --enforce-all --maxkb=500
 
 test: setup
 	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests

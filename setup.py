@@ -15,9 +15,11 @@ class BuildWithConfigs(build_py):
     """Adds the configs, the tools and the model index to the package: as links if it is installed with -e."""
 
     def run(self) -> None:
+        package = (ROOT if self.editable_mode else Path(self.build_lib)) / PACKAGE
+        # An earlier build may have left modules in the build folder that no longer exist.
+        shutil.rmtree(package / '.mim' if self.editable_mode else package, ignore_errors=True)
         super().run()
-        folder = (ROOT if self.editable_mode else Path(self.build_lib)) / PACKAGE / '.mim'
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = package / '.mim'
         folder.mkdir(parents=True)
         for name in MIM:
             source = ROOT / name
@@ -43,7 +45,7 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={f'{PACKAGE}.reports': ['templates/*.html']},
     cmdclass=dict(build_py=BuildWithConfigs),
-    # torch, OpenCV and the OpenMMLab libraries are not named here. They come in several distributions (CUDA or CPU
+    # torch, torchvision, OpenCV and the OpenMMLab libraries are not named here. They come in several distributions (CUDA or CPU
     # builds, headless OpenCV, upstream or OneDL forks), and pip would install a second one over the one that is there.
     # requirements/stack.txt pins what runs together.
     install_requires=['faster-coco-eval', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],

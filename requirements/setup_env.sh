@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Create .venv in the checkout and install the pinned stack into it. `make setup` calls this script.
 #
-# MMCV's operators are compiled once. The wheel is kept in the user's cache under a key of Python, torch, CUDA and
-# MMCV. pip's own cache does not know the torch that a wheel was built against, and a wheel built against another
-# torch crashes.
+# MMCV's operators are compiled once. The wheel is kept in the user's cache, in a folder that is named after the versions
+# of Python, torch, CUDA and MMCV. pip's own cache does not know the torch that a wheel was built against, and a wheel
+# that was built against a different torch crashes.
 #
 # Environment: PYTHON (default python3.11), VENV (default .venv), MAX_JOBS (default: all cores), XDG_CACHE_HOME (default
 # ~/.cache). FORCE_CUDA=1 and TORCH_CUDA_ARCH_LIST compile MMCV's CUDA operators without a visible GPU.
@@ -37,7 +37,7 @@ install() { "$python" -m pip install --quiet --disable-pip-version-check -c requ
 say "installing torch $(pin torch) (a download of about 2 GB)"
 install -r requirements/build.txt "torch==$(pin torch)" "torchvision==$(pin torchvision)" "numpy==$(pin numpy)"
 
-# CUDA operators if a GPU and its compiler are both here, or on request; CPU operators otherwise.
+# Build CUDA operators if a GPU and its compiler are both here, or on request. Otherwise build CPU operators.
 if [ "${FORCE_CUDA:-0}" = 1 ]; then
     ops=cuda
 elif "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
@@ -48,8 +48,8 @@ elif "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())
     else
         ops=cpu
         say "a GPU is visible, but nvcc of CUDA $wanted is not (found: ${found:-none}): MMCV gets CPU operators only, and" \
-            "detectors train on the CPU if CUDA_VISIBLE_DEVICES= is set. To use the GPU, install that nvcc, then run" \
-            "'rm $VENV/.stack' and 'make setup'"
+            "detectors cannot use the GPU. To use the CPU, set CUDA_VISIBLE_DEVICES=''. To use the GPU, install that" \
+            "nvcc, then run 'rm $VENV/.stack' and 'make setup'"
     fi
 else
     ops=cpu
@@ -67,7 +67,7 @@ PY
 )
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/econvnext_mmdet/wheels/$key
 if ! ls "$cache"/*.whl >/dev/null 2>&1; then
-    say "compiling MMCV's $ops operators (about 9 minutes on 2 cores), kept in $cache"
+    say "compiling MMCV's $ops operators (5 to 9 minutes on 2 cores), kept in $cache"
     mkdir -p "$(dirname "$cache")"
     tmp=$(mktemp -d "$(dirname "$cache")/build.XXXXXX")
     trap 'rm -rf "$tmp"' EXIT
@@ -83,12 +83,15 @@ if ! ls "$cache"/*.whl >/dev/null 2>&1; then
 fi
 
 say "installing MMCV from $cache and the rest of the stack"
-# Without --force-reinstall pip would keep another build of the same version, made for another torch or without CUDA.
+# Without --force-reinstall, pip would keep a different build of the same version, made for another torch or without
+# CUDA.
 install --no-deps --force-reinstall "$cache"/*.whl
 install -r requirements/stack.txt -r requirements/dev.txt
-# Both OpenCV packages own the folder cv2. The one installed last is imported.
+# Both OpenCV packages own the folder cv2. Python imports the one that is installed last.
 install --no-deps --force-reinstall "opencv-python-headless==$(pin opencv-python-headless)"
 install --no-build-isolation -e ".[report]"
 "$python" -c 'import cv2, mmcv.ops, mmdet, mmpretrain, econvnext_mmdet' ||
     die "the installed stack cannot be imported; the reason is above."
+# setuptools only warns if the installation with -e cannot make its links.
+[ -e econvnext_mmdet/.mim/model-index.yml ] || die "econvnext_mmdet/.mim has no links to the configs and the tools."
 say "done: $VENV/bin/python"

@@ -15,7 +15,10 @@ from .helpers import DEMO, WIDEN, options, train_with_tool
 
 @pytest.fixture(scope='session', params=['mini', 'tiny', 'small'])
 def reference(request):
-    """A reduced classifier of the reference: its arch, its arrays, and its weights under our names, in float64."""
+    """A reduced classifier of the reference implementation: its arch, its arrays, and its weights, in float64.
+
+    The names of the weights are those of this package.
+    """
     name = Path(__file__).parent / 'data' / 'reference' / f'e_convnext_{request.param}_reduced'
     arrays = {key: torch.from_numpy(value).double() for key, value in np.load(f'{name}.npz').items()}
     with open(f'{name}.pdparams', 'rb') as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
-# The widen_factor of the reduced reference networks, by arch.
+# The widen_factor of the reduced networks of the reference implementation, by arch.
 WIDEN = dict(mini=0.25, tiny=0.125, small=0.125)
 
 
@@ -36,7 +36,7 @@ def options(shapes, work_dir):
 
 
 def as_options(changes):
-    """Changes of a config as arguments of a command line."""
+    """Changes to a config, as command-line arguments."""
     values = (f'{key}={json.dumps(value) if isinstance(value, list) else value}' for key, value in changes.items())
     return ['--cfg-options', *(value.replace(' ', '') for value in values)]
 
@@ -55,7 +55,7 @@ def train_with_tool(config, work_dir, changes):
 
 
 def page_block(page, mark):
-    """The one Python block of a page that contains a text. The page is a path from the project's root."""
+    """The one Python block of a page that contains ``mark``. The page is a path from the root of the project."""
     blocks = re.findall(r'```python\n(.*?)```', (ROOT / page).read_text(), re.S)
     (block,) = (textwrap.dedent(block) for block in blocks if mark in block)
     return block

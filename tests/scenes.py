@@ -31,7 +31,7 @@ def rle_counts(runs):
 
 
 def _box(rng):
-    """A random box, x, y, width, height."""
+    """A random box: x, y, width, height."""
     w, h = np.exp(rng.uniform(np.log(6), np.log(150), 2))
     return [*rng.uniform(0, (SIZE - w, SIZE - h)), w, h]
 

@@ -64,6 +64,10 @@ def wheel(tmp_path_factory):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'model-index.yml'):
         shutil.copy(ROOT / name, source)
+    # An earlier build with a module that no longer exists.
+    stale = source / 'build' / 'lib' / 'econvnext_mmdet' / 'checkpoint.py'
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
     build = [*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, '.']
     subprocess.run(build, cwd=source, check=True)
@@ -107,7 +111,7 @@ def test_the_wheel_is_complete(wheel):
 
 
 def test_the_installed_wheel_trains_in_another_folder(site, shapes, tmp_path):
-    """With a config of the package by name, and a tool of the package."""
+    """It uses a config of the package by name, and a tool of the package."""
     (tmp_path / 'mine.py').write_text("_base_ = 'econvnext_mmdet::demo/retinanet_e_convnext_mini_shapes.py'\n")
     changes = {**options(shapes, 'work'), 'train_cfg.max_epochs': 1, 'train_dataloader.batch_size': 12}
     tool = site / 'econvnext_mmdet' / '.mim' / 'tools' / 'train.py'
@@ -120,7 +124,8 @@ def test_the_installed_wheel_trains_in_another_folder(site, shapes, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert 'Epoch(train) [1][1/1]' in done.stdout + done.stderr and (tmp_path / 'work' / 'epoch_1.pth').is_file()
-    where = python('import econvnext_mmdet; print(econvnext_mmdet.__file__)', env={'PYTHONPATH': str(site)})
+    code = 'import econvnext_mmdet; print(econvnext_mmdet.__file__)'
+    where = python(code, cwd=tmp_path, env={'PYTHONPATH': str(site)})
     assert where.splitlines()[-1].startswith(str(site))
 
 
@@ -177,6 +182,14 @@ def test_a_tool_runs_by_its_name(tool):
     assert done.returncode == 0 and 'usage' in done.stdout
     # Its own example names the right path.
     assert f'tools/{tool.partition("/")[2]} ' in f'{ast.get_docstring(ast.parse((ROOT / tool).read_text()))} '
+
+
+def test_docstrings_leave_types_to_the_signatures():
+    for path in (ROOT / 'econvnext_mmdet').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+                typed = re.findall(r'^ +\**\w+ \([^)]*\): ', ast.get_docstring(node) or '', re.M)
+                assert not typed, f'{path}: {typed}'
 
 
 @pytest.mark.parametrize('tool', TOOLS)

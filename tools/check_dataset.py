@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Check the data of a config before training: tools/check_dataset.py configs/mine.py
 
-Exit status: 0, or 1 if training or evaluation would fail or be wrong.
+Exit status: 0, or 1 if training or evaluation would fail or give wrong results.
 """
 
 import argparse
@@ -9,39 +9,36 @@ import sys
 from pathlib import Path
 
 from econvnext_mmdet.utils import cli
-from econvnext_mmdet.utils.errors import UserError
-from econvnext_mmdet.utils.files import check_ending
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Count and check the data that a config trains and evaluates on, and draw some training samples as '
-        'the pipeline delivers them. The exit status is 1 if training or evaluation would fail or be wrong.'
+        description='Count and check the data that a config trains and evaluates on, and draw some training samples '
+        'after augmentation. The exit status is 1 if training or evaluation would fail or give wrong results.'
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--annotations-only', action='store_true', help='neither read nor draw images')
+    parser.add_argument('--annotations-only', action='store_true', help='do not open any image')
     parser.add_argument(
         '--picture',
         metavar='FILE',
         help='picture of the samples to write, .jpg or .png (default: samples.jpg in the work directory)',
     )
-    parser.add_argument('--samples', type=int, default=9, metavar='N', help='samples to draw (default: %(default)s)')
+    parser.add_argument(
+        '--samples', type=int, default=9, metavar='N', help='number of samples to draw (default: %(default)s)'
+    )
     parser.add_argument('--json', metavar='FILE', help='write the findings to a JSON file')
     cli.add_config_options(parser)
     args = parser.parse_args()
     if args.samples < 1:
         parser.error(f'--samples expects 1 or more, got {args.samples}')
-    if args.picture:
-        try:
-            check_ending(args.picture.lower(), ('.jpg', '.jpeg', '.png'), '--picture')
-        except UserError as error:
-            parser.error(str(error))
+    if args.picture and Path(args.picture).suffix.lower() not in ('.jpg', '.jpeg', '.png'):
+        parser.error(f'--picture expects a .jpg or .png file, got {args.picture}')
     return args
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
     from econvnext_mmdet.utils.config import explain_user_errors, load_config
     from econvnext_mmdet.utils.files import check_writable, write_json
@@ -60,9 +57,9 @@ def main() -> None:
             draw_samples(cfg, picture, args.samples)
         print(f'samples from the training pipeline: {picture}')
     elif not args.annotations_only:
-        print('no samples drawn: the config has no training data, or its training data have errors')
+        print('no samples drawn: the config has no training data, or its training data has errors')
     if has_errors(inspections):
-        print('training or evaluation would fail or be wrong: see the errors above')
+        print('training or evaluation would fail or give wrong results: see the errors above')
         sys.exit(1)
     print('no errors')
 

@@ -10,8 +10,8 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Evaluate detections of any model, in COCO's results format, against a COCO annotation file. "
-        "Prints COCO's twelve numbers and a table of the classes."
+        description="Evaluate the detections of any model, in COCO's results format, against a COCO annotation file. "
+        "Prints COCO's twelve metrics and a table with the metrics of each class."
     )
     parser.add_argument('annotations', help='annotation file (JSON)')
     parser.add_argument('results', help='results file (JSON), for example from `tools/test.py --out FILE.json`')
@@ -25,15 +25,16 @@ def parse_args() -> argparse.Namespace:
         '--classes',
         nargs='+',
         metavar='NAME',
-        help='evaluate only these classes of the annotation file, for a model that knows no others (default: all)',
+        help='evaluate only these classes of the annotation file, for a model that was trained on these classes only '
+        '(default: all)',
     )
     parser.add_argument(
         '--engine',
         choices=ENGINES,
         default=ENGINES[0],
-        help='the library that computes the numbers; both give the same ones (default: %(default)s)',
+        help='library that computes the metrics; both give the same values (default: %(default)s)',
     )
-    parser.add_argument('--json', metavar='FILE', help='write the numbers, unrounded, to a JSON file')
+    parser.add_argument('--json', metavar='FILE', help='write the unrounded metrics to a JSON file')
     return parser.parse_args()
 
 

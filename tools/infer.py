@@ -12,9 +12,10 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Detect objects in images and videos. Writes FOLDER/results.json (COCO's results format), "
-        'FOLDER/images.json (the images and categories behind its ids) and FOLDER/pictures/ (the detections, drawn).',
-        epilog='A file that cannot be read is skipped and named at the end. Exit status: 0 if everything was done, 1 '
+        description='Detect objects in images and videos. Writes into FOLDER (--out): results.json (all detections in '
+        "COCO's results format), images.json (the images and categories that the ids in results.json stand for) and "
+        'pictures/ (images with drawn detections).',
+        epilog='A file that cannot be read is skipped and listed at the end. Exit status: 0 if everything was done, 1 '
         'after an error or if a file was skipped, 130 after Ctrl-C.',
     )
     parser.add_argument('config', help='config file')
@@ -23,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         'inputs',
         nargs='+',
         metavar='input',
-        help='image, video, folder (all images in it and its subfolders) or quoted glob pattern',
+        help='image, video, folder (all images in it and in its subfolders, but no videos) or quoted glob pattern',
     )
     parser.add_argument(
         '--out',
@@ -34,15 +35,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--annotations',
         metavar='FILE',
-        help='COCO annotation file with these images and classes. The results use its image and category ids, so that '
-        'they can be evaluated against it (default: both are counted from 1)',
+        help='COCO annotation file of the input images, with the classes of the detector. The results use its image '
+        'and category ids, so that tools/eval_coco.py can evaluate them (default: ids start at 1)',
     )
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
         metavar='SCORE',
-        help="draw detections above this score. results.json always has all of them, which COCO's AP needs "
+        help="draw only detections above this score; results.json always has all of them, which COCO's AP needs "
         '(default: %(default)s)',
     )
     parser.add_argument(
@@ -54,14 +55,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--batch-size', type=int, default=1, metavar='N', help='images per batch (default: %(default)s)'
     )
-    parser.add_argument('--device', help="PyTorch's name of the device (default: cuda:0 if there is a GPU, else cpu)")
-    parser.add_argument('--no-pictures', action='store_true', help='write no pictures')
+    parser.add_argument('--device', help="PyTorch's name for the device (default: cuda:0, or cpu if there is no GPU)")
+    parser.add_argument('--no-pictures', action='store_true', help='do not draw pictures')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.inference.detection import DetectionOptions, detect
     from econvnext_mmdet.utils.config import load_config
 

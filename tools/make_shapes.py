@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make a synthetic data set: tools/make_shapes.py data/shapes"""
+"""Make a synthetic dataset: tools/make_shapes.py data/shapes"""
 
 import argparse
 
@@ -8,11 +8,15 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Make a data set of textured shapes from a seed: in COCO's format with boxes and instance masks, "
-        'or, with --classification, images of one shape each, in one folder for each of 16 classes.'
+        description="Make a dataset of textured shapes for detection, in COCO's format with boxes and instance masks. "
+        'With --classification, make one for classification: each image shows one shape, and each of the 16 classes '
+        'has its own folder.'
     )
-    parser.add_argument('out', help='folder to make, with train/, val/ and annotations/{train,val}.json')
-    parser.add_argument('--classification', action='store_true', help='make a data set for classification')
+    parser.add_argument(
+        'out',
+        help='folder to make, with train/, val/ and, for detection, annotations/{train,val}.json; it must not exist',
+    )
+    parser.add_argument('--classification', action='store_true', help='make a dataset for classification')
     parser.add_argument('--train', type=int, help='number of training images (default: 800; classification: 3200)')
     parser.add_argument('--val', type=int, help='number of validation images (default: 100; classification: 480)')
     parser.add_argument(
@@ -27,8 +31,8 @@ def parse_args() -> argparse.Namespace:
         type=float,
         nargs=2,
         metavar=('MIN', 'MAX'),
-        help="smallest and largest shape, as fractions of the image's short side (default: 0.22 0.85; classification: "
-        '0.5 0.95)',
+        help='smallest and largest diameter of a shape, as fractions of the short side of the image (default: 0.22 '
+        '0.85; classification: 0.5 0.95)',
     )
     parser.add_argument('--seed', type=int, help='seed of the random numbers (default: 0; classification: 1)')
     args = parser.parse_args()
@@ -45,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.datasets import shapes
 
     make = shapes.make_classification if args.classification else shapes.make_shapes

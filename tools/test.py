@@ -13,20 +13,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help="write the predictions: FILE.pkl in the format of MMDetection and MMPretrain, or FILE.json in COCO's "
-        'results format (detectors only)',
+        help="write the detections of a detector to FILE.json in COCO's results format or to FILE.pkl in MMDetection's "
+        "format, or the predictions of a classifier to FILE.pkl in MMPretrain's format",
     )
-    parser.add_argument('--show', action='store_true', help='show each image in a window')
+    parser.add_argument(
+        '--show', action='store_true', help='show each image with its detections or its predicted class in a window'
+    )
     parser.add_argument(
         '--show-dir',
         metavar='FOLDER',
-        help='write pictures of the predictions; those of a detector show the ground truth on the left',
+        help='write each image with its detections or its predicted class to FOLDER; the pictures of a detector show '
+        'the ground truth on the left',
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds to show each image with --show (default: 2)'
+        '--wait-time', type=float, default=2, help='seconds for which --show shows each image (default: 2)'
     )
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation: detect in both flips and merge by NMS'
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: use each image and its mirror image. A detector merges the boxes by NMS (boxes '
+        'only, no masks), a classifier averages the scores',
     )
     cli.add_runner_arguments(parser)
     return parser.parse_args()
@@ -34,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.engine.testing import test
     from econvnext_mmdet.utils.config import load_config
 

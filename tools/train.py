@@ -7,7 +7,7 @@ from econvnext_mmdet.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train the detector or classifier of a config, and evaluate it.')
+    parser = argparse.ArgumentParser(description='Train the detector or the classifier of a config, and evaluate it.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs a GPU)')
     parser.add_argument(
@@ -18,14 +18,14 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue a training from a checkpoint, or without a value from the latest one in the work directory; '
-        'give the other options as before',
+        help='continue a training run from CHECKPOINT; without CHECKPOINT: from the latest one in the work directory. '
+        'Give the other options as before',
     )
     parser.add_argument(
         '--pretrained',
         metavar='CHECKPOINT',
-        help='initialise the backbone from the checkpoint of a classifier, a detector or a backbone; one that does not '
-        'fit is an error',
+        help='initialise the backbone from the checkpoint of a classifier, a detector or a backbone alone; training '
+        'stops with an error if the checkpoint does not fit',
     )
     cli.add_runner_arguments(parser)
     return parser.parse_args()
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.engine.training import train
     from econvnext_mmdet.utils.config import load_config
 

@@ -1,5 +1,5 @@
-# PP-YOLOE-S with CSPResNet on blood cells, from scratch, with images of one size. The static assigner works in the
-# first 3 epochs. In the 36-epoch recipe it has a similar share, 12 epochs.
+# PP-YOLOE-S with CSPResNet on blood cells, from scratch, with images of one size. ATSS assigns the boxes in the first 3
+# epochs. This is a similar share as in the 36-epoch recipe, where ATSS assigns them for 12 epochs.
 _base_ = [
     '../_base_/models/ppyoloe-s_cspresnet.py',
     '../_base_/datasets/bccd_detection.py',

@@ -1,2 +1,2 @@
-# With an average of the weights, which the reference's recipe does not have.
+# With an exponential moving average (EMA) of the weights, which the reference implementation does not use.
 _base_ = ['e-convnext-mini_16xb64_in1k.py', '../_base_/schedules/ema.py']

@@ -1,4 +1,5 @@
-# The reference's augmentation is that of MMPretrain's Swin configs: RandAugment, Mixup or CutMix, random erasing.
+# The augmentation of the reference implementation is that of MMPretrain's Swin configs: RandAugment, Mixup or CutMix,
+# and random erasing.
 _base_ = [
     '../_base_/models/e-convnext-tiny_classifier.py',
     '../_base_/datasets/imagenet_classification.py',

@@ -19,7 +19,7 @@ from ..utils.errors import UserError
 def make_boxes(images: int, classes: int, objects: float, detections: int, seed: int) -> tuple[dict, list]:
     """Make random boxes like those of COCO's validation set, and detections of them.
 
-    The sizes of the boxes are distributed as in COCO: 41 % small, 34 % medium, 24 % large. Each box has two
+    The sizes of the boxes are distributed roughly as in COCO: 41 % small, 34 % medium, 25 % large. Each box has two
     detections of its class near it. The other detections are anywhere and of any class.
 
     Args:
@@ -30,7 +30,7 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
         seed: The seed of the random numbers.
 
     Returns:
-        The content of an annotation file and that of a results file.
+        The content of an annotation file, and the content of a results file.
 
     Raises:
         UserError: There would be no image, class or object, or not enough detections.
@@ -74,7 +74,7 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
 
 
 def _memory(field: str) -> float:
-    """A field of the memory statistics that Linux keeps of this process, in MiB."""
+    """A field of Linux's memory statistics for this process, in MiB."""
     status = Path('/proc/self/status').read_text(encoding='utf-8')
     return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
 
@@ -92,7 +92,7 @@ def _measure(annotations: str, results: str, engine: str) -> dict[str, Any]:
 def compare_engines(images: int, classes: int, objects: float, detections: int, seed: int) -> dict[str, dict[str, Any]]:
     """Evaluate the same boxes with both engines, one after the other, each in its own process. Needs Linux.
 
-    See :func:`make_boxes` for the arguments.
+    The arguments are those of :func:`make_boxes`.
 
     Returns:
         The measurements by engine:
@@ -101,7 +101,12 @@ def compare_engines(images: int, classes: int, objects: float, detections: int, 
         - ``total``: the seconds including reading and checking the files.
         - ``memory``: the peak of the memory in MiB, minus what the process used before.
         - ``stats``: COCO's twelve numbers.
+
+    Raises:
+        UserError: The system is not Linux, or the numbers are too small, see :func:`make_boxes`.
     """
+    if not Path('/proc/self/clear_refs').exists():
+        raise UserError('the memory of a process can be measured only on Linux, which has /proc/self/clear_refs')
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / name) for name in ('annotations.json', 'results.json')]
         for name, content in zip(files, make_boxes(images, classes, objects, detections, seed)):
@@ -115,7 +120,10 @@ def compare_engines(images: int, classes: int, objects: float, detections: int, 
 
 
 def comparison_table(measured: dict[str, dict[str, Any]]) -> str:
-    """The measurements of :func:`compare_engines`, the ratios of the engines, and the largest difference in results."""
+    """Make a table of the measurements of :func:`compare_engines`, with the ratios of the two engines.
+
+    The line below it has the largest difference between their results.
+    """
     fast, official = (measured[engine] for engine in ENGINES)
     rows = [['', *ENGINES, 'ratio']]
     for key, name in (

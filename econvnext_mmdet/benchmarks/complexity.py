@@ -26,8 +26,8 @@ class Complexity:
 def count(model: nn.Module, *inputs: Any, **kwargs: Any) -> Complexity:
     """Count the parameters of a model, and the multiply-adds of one call in evaluation mode.
 
-    Only convolutions, linear layers and matrix products count, with one multiply-add as one operation. Norms,
-    activations, other element-wise operations and pooling do not count.
+    Only convolutions, linear layers and matrix products count. Norms, activations, other element-wise operations and
+    pooling do not count.
 
     Args:
         model: The model. It is left in evaluation mode.
@@ -45,10 +45,10 @@ def count(model: nn.Module, *inputs: Any, **kwargs: Any) -> Complexity:
 
 
 def default_shape(cfg: Config) -> tuple[int, int]:
-    """The height and width in pixels of the image for which papers count the model of a config.
+    """The image size (height, width) in pixels at which papers count the parameters and multiply-adds of a model.
 
-    If the test pipeline resizes every image to the same shape, as in YOLO, it is that shape. Otherwise it is the usual
-    one for ImageNet or COCO.
+    If the test pipeline resizes every image to the same shape, as in YOLO, the result is that shape. Otherwise the
+    result is the usual size for ImageNet (224 x 224) or COCO (800 x 1280).
     """
     if is_classification(cfg):
         return 224, 224
@@ -86,7 +86,8 @@ def _test_resize(cfg: Config) -> dict | None:
 def build_network(cfg: Config) -> BaseModel:
     """Build the model of a config for calls with ``mode='tensor'``, which leave out decoding and NMS.
 
-    A second stage gets all regions that the first stage proposes, usually 1000. Masks are computed for 100 of them.
+    The second stage of a detector gets all regions that the first stage proposes, usually 1000. Masks are computed for
+    100 of them.
 
     Args:
         cfg: The config.
@@ -95,7 +96,7 @@ def build_network(cfg: Config) -> BaseModel:
         The model in evaluation mode, with random weights.
 
     Raises:
-        UserError: The config names a type that is not registered, or a setting that its type does not have.
+        UserError: The config names a type that is not registered, or gives a type an argument that it does not have.
     """
     model = build_model(cfg).eval()
     roi_head = getattr(model, 'roi_head', None)
@@ -112,7 +113,7 @@ def count_model(cfg: Config, shape: tuple[int, int]) -> tuple[Complexity, Comple
         shape: Height and width of the image in pixels.
 
     Returns:
-        The counts of the model, and those of its backbone.
+        The counts of the model, and the counts of its backbone.
     """
     model = build_network(cfg)
     return count_network(model, shape), count(model.backbone, torch.zeros(1, 3, *shape))

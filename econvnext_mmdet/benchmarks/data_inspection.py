@@ -33,7 +33,7 @@ def make_instances(images: int, classes: int, objects: float, seed: int) -> dict
 def time_inspection(images: int, classes: int, objects: float, seed: int) -> tuple[float, float, list[Inspection]]:
     """Inspect training data with masks, without reading the images.
 
-    See :func:`make_instances` for the arguments.
+    The arguments are those of :func:`make_instances`.
 
     Returns:
         The seconds, the size of the annotation file in megabytes, and the inspections.

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..engine.training import set_precision
 from ..models.common.reparam import fold_branches
-from ..utils.config import explain_user_errors, is_classification
+from ..utils.config import explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.model import build_model, unscaled_sample
 from ..utils.progress import progress_bar
@@ -50,9 +50,10 @@ def time_training(
 ) -> Speed:
     """Time training steps of a config's model on random images in memory.
 
-    A step consists of the augmentation of the batch, forward and backward pass, and the optimizer. It does not include
-    reading and transforming images, a random size per batch, or communication between processes. If settings change
-    with the epoch, the steps are those of the last epoch. Two steps run before the clock starts.
+    A step consists of the augmentation of the batch, the forward pass, the backward pass and the update of the weights.
+    It does not include reading and transforming images, a random size per batch, or communication between processes. If
+    settings change with the epoch, the timed steps use the settings of the last epoch. Two steps run before the clock
+    starts.
 
     Args:
         cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`. It is changed.
@@ -69,7 +70,7 @@ def time_training(
             an error in the config.
     """
     if 'model' not in cfg:
-        raise UserError('the config has no model')
+        raise UserError('the config has no model; give a config that can be trained, not one of configs/_base_')
     set_precision(cfg, amp)
     batch_size = batch_size or cfg.train_dataloader.batch_size
     if is_classification(cfg) and batch_size < 2:
@@ -104,22 +105,22 @@ def time_training(
     )
 
 
-def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], runs: int = 10) -> tuple[list[float], str]:
+def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], passes: int = 10) -> tuple[list[float], str]:
     """Time one image through the backbone, neck and head of several models, without decoding and NMS.
 
     The models are in evaluation mode with random weights, and their branches are folded as for inference. The image is
     in memory. In a two-stage detector, the proposals are still decoded and go through NMS. After two passes each, the
     models are timed in turn, so that other work on the machine slows all of them down equally. All models are in
-    memory at the same time. A progress bar is shown on stderr if that is a terminal.
+    memory at the same time. If stderr is a terminal, it shows a progress bar.
 
     Args:
         networks: Pairs of a config, from :func:`~econvnext_mmdet.utils.config.load_config`, and the height and width
             of its image in pixels.
-        runs: The number of timed passes per model. Defaults to 10.
+        passes: The number of timed passes per model. Defaults to 10.
 
     Returns:
-        The median time of each model in milliseconds, and the name of the device, with the number of threads for a
-        CPU.
+        The median time of each model in milliseconds, and the name of the device. The name of a CPU includes the
+        number of threads.
 
     Raises:
         UserError: An error in a config.
@@ -137,14 +138,14 @@ def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], runs: int
     times: list[list[float]] = [[] for _ in calls]
     # A thread that refreshes the bar would run next to the timed code.
     with torch.no_grad(), progress_bar(auto_refresh=False) as progress:
-        for _ in progress.track(range(WARM_UP + runs), description='measuring'):
-            for (model, image, samples), passes in zip(calls, times):
+        for _ in progress.track(range(WARM_UP + passes), description='measuring'):
+            for (model, image, samples), measured in zip(calls, times):
                 _wait(on_gpu)
                 start = time.perf_counter()
                 model(image, samples, mode='tensor')
                 _wait(on_gpu)
-                passes.append(1000 * (time.perf_counter() - start))
-    return [median(passes[WARM_UP:]) for passes in times], _device_name(on_gpu)
+                measured.append(1000 * (time.perf_counter() - start))
+    return [median(measured[WARM_UP:]) for measured in times], _device_name(on_gpu)
 
 
 def _wait(on_gpu: bool) -> None:
@@ -154,7 +155,7 @@ def _wait(on_gpu: bool) -> None:
 
 
 def _device_name(on_gpu: bool) -> str:
-    """The name of the GPU, or that of the CPU with the number of PyTorch's threads."""
+    """The name of the GPU, or the name of the CPU with the number of PyTorch's threads."""
     if on_gpu:
         return torch.cuda.get_device_name()
     info = Path('/proc/cpuinfo')  # on Linux, where the platform module knows only the architecture
@@ -168,12 +169,12 @@ def _remove_random_sizes(cfg: Config) -> None:
     """Remove the preprocessor's step that resizes each batch to a random size."""
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     if preprocessor.get('batch_augments'):
-        kept = [augment for augment in preprocessor['batch_augments'] if augment.type != 'BatchSyncRandomResize']
+        kept = [augment for augment in preprocessor['batch_augments'] if type_name(augment) != 'BatchSyncRandomResize']
         preprocessor['batch_augments'] = kept or None
 
 
 def _random_batch(cfg: Config, model: nn.Module, batch_size: int, shape: tuple[int, int]) -> dict:
-    """A batch as from the data loader: images with a label, or with some boxes and, if the model needs them, masks."""
+    """A batch like that of a data loader: images with labels, or with boxes and, if the model needs them, masks."""
     if is_classification(cfg):
         from mmpretrain.structures import DataSample
 
@@ -182,7 +183,9 @@ def _random_batch(cfg: Config, model: nn.Module, batch_size: int, shape: tuple[i
         return dict(inputs=images, data_samples=[DataSample().set_gt_label(label) for label in labels])
     head = cfg.model.get('bbox_head') or cfg.model.get('roi_head', {}).get('bbox_head')
     if not head:
-        raise UserError(f'a {cfg.model.type} is neither a detector with a bbox_head nor a classifier')
+        raise UserError(
+            f'cannot time a {cfg.model.type}: expected a detector with a bbox_head or a classifier; leave it out'
+        )
     head = head[0] if isinstance(head, (list, tuple)) else head
     # An image of COCO has 7 objects on average.
     return demo_mm_inputs(

@@ -1,7 +1,7 @@
 """Checks of a config's COCO data before a model is built.
 
 MMDetection numbers the classes in the order of the annotation file, whatever order the config has, and silently leaves
-out a class that the file lacks. Labels shift, or mAP stays 0.
+out a class that the file lacks. As a result, the labels are wrong or mAP stays 0.
 """
 
 import os
@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from ..evaluation.coco_format import check_annotations, find_bad_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..utils.config import datasets_of, evaluators_of, is_classification
-from ..utils.errors import UserError
+from ..utils.errors import UserError, errors_in
 from .classification_checks import check_classification
 from .dataset_files import check_images, classes_of, is_local_coco, paths_of, read_annotations
 
@@ -22,13 +22,13 @@ from .dataset_files import check_images, classes_of, is_local_coco, paths_of, re
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """Check the datasets and the evaluators of a config.
 
-    For local files in COCO's format: annotations and images exist, the annotations are well-formed, the classes are
-    those of the file in the file's order, and the heads have the same number of classes. For a classifier, see
-    :func:`~.classification_checks.check_classification`.
+    For local files in COCO's format, annotations and images must exist, the annotations must be well-formed, the
+    classes must be in the annotation file in the same order, and the heads must have the same number of classes. For a
+    classifier, see :func:`~.classification_checks.check_classification`.
 
     Args:
         cfg: The whole config.
-        splits: Those of 'train', 'val' and 'test' that will be used.
+        splits: The splits that will be used, some of 'train', 'val' and 'test'.
 
     Raises:
         UserError: The first problem that would make a run fail or give wrong results.
@@ -50,7 +50,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def needs_of(dataset: dict, evaluators: Sequence[dict]) -> dict[str, bool]:
-    """What loading and evaluation need from a dataset's annotation file, as arguments for :func:`check_dataset`."""
+    """The needs of loading and evaluation for a dataset's annotation file, as arguments for :func:`check_dataset`."""
     readers = [evaluator for evaluator in evaluators if evaluator.get('ann_file')]
     return dict(
         evaluated=bool(readers),
@@ -76,16 +76,15 @@ def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False,
     check_layout(dataset)
     coco = read_annotations(dataset)
     ann_file, folder = paths_of(dataset)
-    try:
+    with errors_in(ann_file):
         check_annotations(coco, evaluated, iscrowd)
         for what, ids in find_bad_masks(coco).items() if masks else ():
             if ids:
                 raise UserError(
-                    f'{what}: {len(ids)}, for example annotation {ids[0]}; the config loads or evaluates masks'
+                    f'{what}: {len(ids)}, for example annotation {ids[0]}. The config loads or evaluates masks, so '
+                    'every annotation needs a valid one. Correct the file, or use a config without masks.'
                 )
         left_out = check_classes(classes_of(dataset), [category['name'] for category in coco['categories']])
-    except UserError as error:
-        raise UserError(f'{ann_file}: {error}') from None
     if left_out:
         print_log(
             f"{len(left_out)} of the annotation file's categories are not among the config's classes and are left out",
@@ -98,7 +97,7 @@ def check_layout(dataset: dict) -> None:
     """Check that the annotation file and the image folder of a COCO dataset's config exist.
 
     Raises:
-        UserError: One is missing. The message has the layout that the config expects.
+        UserError: One of them is missing. The message has the layout that the config expects.
     """
     ann_file, folder = paths_of(dataset)
     layout = f'expected the annotations at {ann_file} and the images in {folder}'
@@ -115,10 +114,10 @@ def check_classes(classes: Sequence[str], names: Sequence[str]) -> list[str]:
 
     Args:
         classes: The classes of the config, in its order.
-        names: The names of the file's categories, in its order.
+        names: The names of the categories in the annotation file, in its order.
 
     Returns:
-        The categories that the config does not name. Training leaves them out, which is allowed.
+        The categories that are not classes of the config. Training leaves them out, which is allowed.
 
     Raises:
         UserError: The file lacks a class or has the classes in a different order.
@@ -142,7 +141,7 @@ def check_classes(classes: Sequence[str], names: Sequence[str]) -> list[str]:
 def check_num_classes(part: Any, classes: Sequence[str]) -> None:
     """Check the number of classes of every ``bbox_head`` and ``mask_head`` in a model's config.
 
-    In a model with a language model it is a number of tokens, and is not checked.
+    In a model with a language model, ``num_classes`` is a number of tokens. It is not checked there.
 
     Args:
         part: The model's config, or a part of it. The check visits its dicts and lists.

@@ -1,6 +1,6 @@
 """Checks of a classifier's data before a model is built.
 
-MMPretrain numbers the class folders of each split by name. One folder more or less shifts the labels of that split.
+MMPretrain numbers the class folders of each split by name. A missing or extra folder shifts the labels of that split.
 """
 
 import os
@@ -14,15 +14,16 @@ from .dataset_files import check_images, registered_type
 
 
 def check_classification(cfg: Config, splits: Sequence[str]) -> None:
-    """Check the local image datasets of MMPretrain, labelled by their folders or by a list. Opens no image.
+    """Check the local image datasets of MMPretrain, which have labels from folders or from a list. Opens no image.
 
     Args:
         cfg: The whole config.
-        splits: Those of 'train', 'val' and 'test' that will be used.
+        splits: The splits that will be used, some of 'train', 'val' and 'test'.
 
     Raises:
-        UserError: A folder, a list or an image in a list is missing; the classes differ from those of the config or
-            of another split; a metric's top k exceeds the number of classes; or the training batch size is 1.
+        UserError: A folder, a list or an image in a list is missing. The classes differ from those of the config or of
+            another split. The k of a metric's top-k accuracy exceeds the number of classes. Or the training batch size
+            is 1.
     """
     from mmpretrain.datasets import CustomDataset
 
@@ -73,33 +74,37 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
             raise UserError(
                 f'{folder} and {known[0]} have different class folders: only one of them has '
                 f'{examples(sorted({*names} ^ {*known[1]}))}. MMPretrain numbers the folders by name, so the labels '
-                'would not agree'
+                'would not agree. Make the folders of both splits the same.'
             )
         known = (folder, names)
 
 
 def _check_folders(folder: str, classes: Sequence[str] | None, expected: dict[str, int | None]) -> list[str]:
-    """Check the class folders inside a folder: none is empty, and their number is right.
+    """Check the class folders inside a folder. None may be empty, and their number must be right.
 
     Args:
         folder: The folder with one folder per class.
-        classes: The classes of the dataset's config or type, None if it has none.
-        expected: The number of classes of each part of the config, None if the part has no such number.
+        classes: The classes that the dataset's config or type sets. None if they set no classes.
+        expected: The number of classes of each part of the config. None if the part has no such number.
 
     Returns:
         The sorted names of the class folders.
     """
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not names:
+        raise UserError(f'{folder} has no class folders: expected one folder of images per class in it')
     empty = [name for name in names if not any(os.scandir(os.path.join(folder, name)))]
     if empty:
-        raise UserError(f'{len(empty)} of the {len(names)} class folders in {folder} are empty: {examples(empty)}')
+        raise UserError(
+            f'{len(empty)} of the {len(names)} class folders in {folder} are empty: {examples(empty)}. Add images, or '
+            'delete these folders in every split.'
+        )
     for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
         if number is not None and number != len(names):
-            found = f' ({examples(names, most=5)})' if names else ''
-            own = ", and change the dataset's type, which has its own classes, to CustomDataset" if classes else ''
+            own = ', and correct metainfo.classes, or use CustomDataset, which sets no classes' if classes else ''
             raise UserError(
-                f'{folder} has {len(names)} class folders{found}, but {what} has {number} classes; '
-                f'set model.head.num_classes and data_preprocessor.num_classes in the config{own}'
+                f'{folder} has {len(names)} class folders ({examples(names, most=5)}), but {what} has {number} '
+                f'classes; set model.head.num_classes and data_preprocessor.num_classes in the config{own}'
             )
     return names
 
@@ -109,7 +114,7 @@ def _check_list(ann_file: str, folder: str, num_classes: int | None) -> None:
     if not os.path.isfile(ann_file):
         raise UserError(
             f'no annotation file {ann_file}, the list of images and labels; set ann_file in the config, or '
-            'leave it out to label the images by one folder per class'
+            'leave it out and give the images one folder per class'
         )
     images = []
     with open(ann_file, encoding='utf-8') as file:

@@ -20,7 +20,7 @@ def registered_type(dataset: dict, scope: str = 'mmdet') -> type | None:
 def is_local_coco(dataset: dict) -> bool:
     """Whether a dataset's config reads local files in COCO's format.
 
-    It does not if a subclass reads its own format (LVIS, panoptic), or if the files are in remote storage.
+    The result is False if a subclass reads its own format (LVIS, panoptic), or if the files are in remote storage.
     """
     dataset_type = registered_type(dataset)
     return (
@@ -52,7 +52,8 @@ def classes_of(dataset: dict) -> list[str]:
     Raises:
         UserError: ``metainfo.classes`` is a string that is not the path of a file.
     """
-    dataset_type: Any = registered_type(dataset) or CocoDataset  # building reports a type that is not registered
+    # An unregistered type is an error later, when the dataset is built.
+    dataset_type: Any = registered_type(dataset) or CocoDataset
     classes = dataset_type._load_metainfo(dataset.get('metainfo')).get('classes', ())
     if isinstance(classes, str):
         raise UserError(f'metainfo.classes must be a tuple of names, such as ({classes!r}, ); got {classes!r}')
@@ -76,7 +77,7 @@ def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:
         folder: The folder that the file names start from.
 
     Returns:
-        The paths of the images that 'are missing' and of those that 'are empty files'.
+        A dict with two lists of paths: 'are missing' and 'are empty files'.
     """
     by_folder = defaultdict(set)
     for image in images:
@@ -107,4 +108,7 @@ def check_images(images: list[dict], folder: str, ann_file: str) -> None:
     """
     for what, paths in find_absent(images, folder).items():
         if paths:
-            raise UserError(f'{len(paths)} of the {len(images)} images of {ann_file} {what}, for example {min(paths)}')
+            raise UserError(
+                f'{len(paths)} of the {len(images)} images of {ann_file} {what}, for example {min(paths)}. Restore the '
+                'images, or correct data_root or data_prefix in the config.'
+            )

@@ -1,10 +1,10 @@
-"""Everything that can be found in a config's COCO data before training. tools/check_dataset.py prints it.
+"""Find all problems in a config's COCO data before training. tools/check_dataset.py prints them.
 
-The checks of :mod:`.checks` stop at the first problem. This module finds and counts all of them. An error would make
-training or evaluation fail or give wrong results. A warning marks what MMDetection silently accepts: it drops boxes
-that have no area, are less than a pixel wide or high, or lie outside their image; it trains on images without boxes or
-leaves them out; and it uses duplicates twice. COCO's evaluation keeps all boxes, and a box without area can only be
-missed there.
+The checks of :mod:`.checks` stop at the first problem. This module finds and counts all problems. An error would make
+training or evaluation fail or give wrong results. A warning marks what MMDetection silently accepts. MMDetection drops
+boxes that have no area, are less than a pixel wide or high, or lie outside their image. It trains on images without
+boxes or leaves them out. It uses duplicates twice. COCO's evaluation keeps all boxes, and a box without area can only
+be missed there.
 """
 
 import hashlib
@@ -52,8 +52,8 @@ class Finding:
     Attributes:
         severity: 'error' or 'warning'.
         what: The problem.
-        count: How often it occurs.
-        examples: The first places where it occurs. Empty if ``what`` says everything.
+        count: The number of places where it occurs.
+        examples: The first of these places. Empty if ``what`` says everything.
     """
 
     severity: str
@@ -81,7 +81,8 @@ class Inspection:
         crowd: Number of crowd regions. ``classes`` does not count them.
         classes: The number of boxes by class and size. Sizes follow COCO's ``area``.
         findings: The problems found, errors first.
-        hashes: The names of the images, by the hash of the file's content. Empty if the images were not read.
+        hashes: A dict from the hash of a file's content to the names of the images with this content. Empty if the
+            images were not read.
     """
 
     split: str
@@ -122,8 +123,8 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             for training and for evaluation. Defaults to True.
 
     Returns:
-        One inspection per annotation file. A dataset in a different format has one as well, which says that it was
-            not inspected.
+        One inspection per annotation file. The inspection of a dataset in a different format says that it was not
+            inspected.
 
     Raises:
         UserError: No split has a local dataset in COCO's format.
@@ -176,14 +177,14 @@ def as_data(inspections: Iterable[Inspection]) -> list[dict]:
 
 
 class _Findings:
-    """Collects findings and merges those of the same kind."""
+    """Collects findings and merges findings of the same kind."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._counts: dict[tuple[str, str], int] = defaultdict(int)
 
     def add(self, severity: str, what: str, examples: Iterable, count: int | None = None) -> None:
-        """Add places where a problem occurs. Without any, nothing is added.
+        """Add places where a problem occurs. If there are no places, nothing is added.
 
         Args:
             severity: 'error' or 'warning'.
@@ -307,8 +308,8 @@ def _inspect_annotations(
     if not kept.any() and not dataset.get('test_mode'):
         findings.add('error', "the config's filter_cfg and classes leave no image to train on", [dict(filters)])
 
-    # If masks are loaded or evaluated, a missing mask or one of the wrong size makes the run fail, and an instance with
-    # a malformed mask is ignored. If masks are not used, annotations without any mask are fine.
+    # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
+    # with a malformed mask is ignored. If masks are not used, annotations without any mask are fine.
     if need_masks or any(item.get('segmentation') for item in annotations):
         for what, which in find_bad_masks(coco).items():
             findings.add(
@@ -346,12 +347,12 @@ def _inspect_images(inspection: Inspection, findings: _Findings, images: list[di
 def _read_all(
     pool: ThreadPoolExecutor, paths: list[str]
 ) -> Generator[tuple[str | None, tuple[int, int] | None], None, None]:
-    """What :func:`_read` returns for each file. Closing the generator cancels the files that are not read yet."""
+    """Yield the result of :func:`_read` for each file. Closing the generator cancels files that are not read yet."""
     yield from pool.map(_read, paths)
 
 
 def _length(path: str) -> int:
-    """The size of a file in bytes, 0 if it is missing."""
+    """The size of a file in bytes, or 0 if it is missing."""
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
@@ -359,7 +360,8 @@ def _read(path: str) -> tuple[str | None, tuple[int, int] | None]:
     """Read an image as training does.
 
     Returns:
-        The hash of the file, None if it cannot be read; and the image's (height, width), None if it cannot be decoded.
+        The hash of the file, or None if it cannot be read; and the (height, width) of the image, or None if it cannot
+        be decoded.
     """
     try:
         content = Path(path).read_bytes()
@@ -375,14 +377,14 @@ def _read(path: str) -> tuple[str | None, tuple[int, int] | None]:
 def _find_leaks(inspections: Iterable[Inspection]) -> None:
     """Find images that training shares with evaluation, or that two training files share.
 
-    The file's content decides, not its name. Adds to the findings of each inspection.
+    The content of a file decides, not its name. Adds to the findings of each inspection.
     """
     trained: dict[str, str] = {}
     files = []
     for inspection in sorted(inspections, key=lambda inspection: inspection.split != 'train'):
         training, findings = inspection.split == 'train', _Findings()
         if not training and os.path.realpath(inspection.ann_file) in files:
-            # This is done on purpose, for example to see a model overfit.
+            # Users may do this on purpose, for example to see a model overfit. It is therefore a warning, not an error.
             findings.add(
                 'warning',
                 'training reads the same file, so evaluation only shows what the model has memorized',
@@ -412,7 +414,7 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
     Args:
         cfg: The whole config. Its training data must have no errors.
         file: The picture to write. Its folder is created.
-        count: The number of samples, spread evenly over the data set. Defaults to 9.
+        count: The number of samples, spread evenly over the dataset. Defaults to 9.
 
     Raises:
         UserError: ``count`` is below 1.

@@ -1,6 +1,6 @@
-"""Synthetic datasets of textured shapes, so that everything runs without a download.
+"""Two synthetic datasets of textured shapes, so that everything runs without a download.
 
-One is for detection, in COCO's format. The other is for classification, with one folder per class.
+One dataset is for detection, in COCO's format. The other is for classification, with one folder per class.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def _corners(count: int, inner: float = 1.0, turn: float = 0.0) -> np.ndarray:
     Args:
         count: The number of corners.
         inner: The radius of every second corner. The others are on the unit circle.
-        turn: Rotation of the shape, in steps from one corner to the next.
+        turn: The rotation of the shape. 1 turns each corner to the place of the next one.
     """
     angles = 2 * np.pi * (np.arange(count) + turn) / count - np.pi / 2
     radii = np.where(np.arange(count) % 2, inner, 1.0)
@@ -31,14 +31,14 @@ def _corners(count: int, inner: float = 1.0, turn: float = 0.0) -> np.ndarray:
 
 # The classes for detection in their order. Each is an outline in the unit circle.
 OUTLINES = dict(circle=_corners(48), square=_corners(4, turn=0.5), triangle=_corners(3), star=_corners(10, inner=0.45))
-# Each pattern tells which points (x, y), in periods, are darker.
+# Each function says which points are darker. x and y are in units of the period.
 PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = dict(
     plain=lambda x, y: np.zeros_like(x, bool),
     checked=lambda x, y: (x % 1 < 0.5) == (y % 1 < 0.5),
     striped=lambda x, y: (x + y) % 1 < 0.5,
     dotted=lambda x, y: (x % 1 - 0.5) ** 2 + (y % 1 - 0.5) ** 2 < 0.11,
 )
-# For detection, each outline has its own pattern, which a network can learn first.
+# For detection, each outline always has the same pattern. The pattern alone gives the class away, so training is easy.
 PATTERN_OF = dict(zip(OUTLINES, PATTERNS))
 # For classification, each outline occurs with each pattern, so neither alone gives the class away.
 COMBINATIONS = {f'{outline}-{pattern}': (outline, pattern) for outline in OUTLINES for pattern in PATTERNS}
@@ -61,7 +61,7 @@ MIN_COLOUR_DISTANCE = 80
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarray, contrast: float) -> np.ndarray:
-    """A colour (3,) with noise of two scales added: (height, width, 3), float, roughly in [0, 255]."""
+    """Make a float image (height, width, 3) of one colour (3,) with noise of two scales, roughly in [0, 255]."""
     image = np.broadcast_to(colour, (height, width, 3)).astype(np.float32)
     for cells in (4, 16):
         noise = rng.standard_normal((cells, cells, 3)).astype(np.float32)
@@ -70,7 +70,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarr
 
 
 def _place(rng: np.random.Generator, name: str, height: int, width: int, diameters: tuple[float, float]) -> np.ndarray:
-    """A mask (height, width) of one shape with a random size, angle and position."""
+    """Make the mask (height, width) of one shape with a random size, angle and position."""
     # The logarithm of the size is uniform, so small shapes are not rare.
     radius = np.exp(rng.uniform(*np.log(diameters))) * min(height, width) / 2
     angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION)
@@ -124,8 +124,8 @@ def draw_image(
             Defaults to (0.22, 0.85).
 
     Returns:
-        The image (height, width, 3), uint8, and one dict per shape: its ``name``, its ``mask`` (height, width), bool,
-        of the visible part, and its ``full_area`` in pixels, with the covered part.
+        The image (height, width, 3), uint8, and one dict per shape: ``name``; ``mask`` (height, width), bool, only the
+        visible part; and ``full_area`` in pixels, which includes the covered part.
     """
     image = _background(rng, height, width)
     shapes: list[dict] = []

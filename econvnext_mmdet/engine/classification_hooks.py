@@ -1,4 +1,4 @@
-"""Hooks for classifiers. They extend those of MMPretrain."""
+"""Hooks for classifiers. They extend the hooks of MMPretrain."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ class RGBVisualizationHook(VisualizationHook):
     """Draws classified images in their own colours, one picture per image.
 
     It corrects two things in MMPretrain's ``VisualizationHook``. That hook draws BGR images as if they were RGB. It
-    also names a picture after the image's file alone, so files of the same name in two folders overwrite each other;
-    here the name of the folder comes first.
+    also names a picture after the image file alone, so the pictures of files with the same name in two folders
+    overwrite each other. Here the name of the folder comes first.
 
     Args:
         **kwargs: The arguments of MMPretrain's ``VisualizationHook``, and ``resize``, the short side of a picture in

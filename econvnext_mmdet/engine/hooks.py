@@ -15,8 +15,8 @@ from ..weights.loading import prepare_state
 class StrictLoadHook(Hook):
     """Refuses the checkpoint of a different model in ``load_from`` and ``resume``, before any weight changes.
 
-    MMEngine loads what matches and warns about the rest. With ``load_from``, layers for a different number of classes
-    start fresh. The log names them, and says how many tensors were loaded.
+    MMEngine loads what matches and only warns about the rest. With ``load_from``, layers for a different number of
+    classes keep their initial values. The log names them, and says how many tensors were loaded.
 
     Args:
         allow_partial: Load what fits, and log the names of the tensors that keep their initial values. Defaults to
@@ -27,7 +27,7 @@ class StrictLoadHook(Hook):
         >>> default_hooks = dict(strict_load=dict(type='StrictLoadHook', allow_partial=True))
     """
 
-    # Before EMAHook, which loads the same state into its average.
+    # Before EMAHook, which loads the same state into its EMA model.
     priority = 'VERY_HIGH'
 
     def __init__(self, allow_partial: bool = False):
@@ -46,10 +46,11 @@ class StrictLoadHook(Hook):
 
 @HOOKS.register_module()
 class SyncAllBuffersHook(SyncBuffersHook):
-    """Averages the BatchNorm statistics over all processes after each epoch, also those of an ``EMAHook``'s model.
+    """Averages the BatchNorm statistics over all processes after each epoch.
 
-    Each process collects statistics from its own images. MMEngine's ``SyncBuffersHook`` leaves out the averaged model,
-    which is the one that is evaluated and saved.
+    Each process collects statistics from its own images. MMEngine's ``SyncBuffersHook`` leaves out the model of an
+    ``EMAHook``, the exponential moving average (EMA) of the weights, although this model is evaluated and saved. This
+    hook includes it.
     """
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -64,7 +65,7 @@ class SyncAllBuffersHook(SyncBuffersHook):
 class CocoTableHook(Hook):
     """Logs the COCO table of the last evaluation at the end of a run, and the checkpoints at the end of a training."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.metrics: dict[str, float] | None = None
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

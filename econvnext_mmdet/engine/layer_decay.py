@@ -1,6 +1,7 @@
 """Layer-wise learning-rate decay for detectors."""
 
 from collections.abc import Callable
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -18,8 +19,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     heads this factor is 1. ``get_layer_depth`` of the model or of its backbone gives the layer, so any backbone with
     this method can be used. All other settings in ``paramwise_cfg`` work as in MMEngine.
 
-    MMDetection's constructor takes every backbone with 'ConvNeXt' in its class name for ConvNeXt. MMPretrain's needs
-    ``get_layer_depth`` on the whole model, which detectors do not have.
+    MMDetection's constructor treats every backbone with 'ConvNeXt' in its class name as ConvNeXt, so it is wrong for
+    EConvNeXt. MMPretrain's constructor needs ``get_layer_depth`` on the whole model, which detectors do not have.
 
     Args:
         optim_wrapper_cfg: The config of the optimiser wrapper, including ``optimizer``.
@@ -43,7 +44,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'LayerDecayOptimWrapperConstructor needs paramwise_cfg.layer_decay_rate in (0, 1]; got {rate!r}'
             )
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
         """Append a group for each trainable parameter of ``module`` to ``params``."""
         super().add_params(params, module, prefix, **kwargs)
         if prefix:  # a submodule; the layers are counted once, for the whole model

@@ -1,4 +1,4 @@
-"""What training and testing share: the checks before a run, and the runner."""
+"""The checks before a run, and the runner. Training and testing share them."""
 
 import os
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from .hooks import CocoTableHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
-    """Check the launcher, MMCV's operators and the data. In a distributed run the first process checks the data.
+    """Check the launcher, MMCV's operators and the data. In a distributed run, only the first process checks the data.
 
     Args:
         cfg: The whole config.
-        splits: Those of 'train', 'val' and 'test' that the run uses.
+        splits: The splits that the run uses, some of 'train', 'val' and 'test'.
 
     Raises:
         UserError: The run would fail or give wrong results.
@@ -31,10 +31,10 @@ def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
         )
     if torch.cuda.is_available() and not has_cuda_operators():
         raise UserError(
-            'PyTorch sees a GPU, but MMCV was built with CPU operators only: set CUDA_VISIBLE_DEVICES= to use the CPU, '
-            'or build MMCV with nvcc'
+            "PyTorch sees a GPU, but MMCV was built with CPU operators only: set CUDA_VISIBLE_DEVICES='' to use the "
+            'CPU, or build MMCV with nvcc'
         )
-    # Slurm gives a rank to every task, even to one that is not part of a distributed training.
+    # Slurm gives a rank to every task, even to a task that is not part of a distributed training.
     if cfg.launcher == 'none' or int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
         check_datasets(cfg, splits)
 

@@ -1,4 +1,4 @@
-"""Testing a checkpoint: what tools/test.py calls."""
+"""Testing a checkpoint, for tools/test.py."""
 
 import os
 import shlex
@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
-from ..utils.config import evaluators_of, explain_user_errors, is_classification
+from ..utils.config import evaluators_of, explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError, examples
-from ..utils.files import check_ending, check_writable
+from ..utils.files import check_extension, check_writable
 from ..utils.model import unwrap
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
@@ -36,14 +36,15 @@ def test(
     Args:
         cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`.
         checkpoint: The checkpoint of its detector or classifier.
-        out: A file for the predictions: ``.pkl`` in the format of MMDetection and MMPretrain, or ``.json`` with
-            detections in COCO's results format. Defaults to None.
+        out: A file for the predictions: ``.pkl`` in the format of MMDetection and MMPretrain, or ``.json`` in COCO's
+            results format, for detectors. Defaults to None.
         show: Show each image with its predictions in a window. Defaults to False.
-        show_dir: A folder for pictures. Those of a detector show ground truth and detections side by side. Defaults to
-            None.
-        wait_time: Seconds for which ``show`` shows an image. Defaults to 2.
-        tta: Use test-time augmentation: ``tta_model`` and ``tta_pipeline`` of the config, or else both flips. Defaults
-            to False.
+        show_dir: A folder for pictures. The pictures of a detector show ground truth and detections side by side.
+            Defaults to None.
+        wait_time: The seconds for which ``show`` shows an image. Defaults to 2.
+        tta: Use test-time augmentation: ``tta_model`` and ``tta_pipeline`` of the config, or else the image and its
+            mirror image. By default, a detector then merges the detections by NMS, and a classifier averages the
+            scores. Defaults to False.
 
     Returns:
         The metrics by name.
@@ -52,7 +53,7 @@ def test(
         UserError: A mistake that the user can fix.
     """
     if out is not None:
-        check_ending(out, ('.pkl', '.pickle', '.json'), '--out')
+        check_extension(out, ('.pkl', '.pickle', '.json'), '--out')
         check_writable(out)
     state, meta = read_checkpoint(checkpoint)
     cfg.load_from = checkpoint
@@ -63,7 +64,7 @@ def test(
     with explain_user_errors():
         check_before_run(cfg, ['test'])
         runner = build_runner(cfg)
-        # MMEngine loads what matches and only warns about the rest: a wrong checkpoint would just give an AP of 0.
+        # MMEngine loads what matches and only warns about the rest, so a wrong checkpoint would just give an AP of 0.
         check_fits(unwrap(runner.model), state, checkpoint)
         if is_classification(cfg):
             _check_classes(runner.test_dataloader.dataset, meta, checkpoint)
@@ -80,8 +81,8 @@ def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
     if trained and tested and list(trained) != list(tested):
         raise UserError(
             f'{checkpoint} was trained on the classes {examples(trained, most=5)}, and the test set has '
-            f'{examples(tested, most=5)}. Folders are numbered by their names, so the labels would not match. Give the '
-            'test set the same folders.'
+            f'{examples(tested, most=5)}. Folders are numbered by their names, so the labels would not match. Use the '
+            'same folders in the test set.'
         )
 
 
@@ -89,9 +90,10 @@ def _visualize(cfg: Config, show: bool, show_dir: str | None, wait_time: float) 
     """Turn on the hook that draws predictions."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
+        library = 'mmpretrain' if is_classification(cfg) else 'mmdet'
         raise UserError(
-            '--show and --show-dir need default_hooks.visualization in the config; mmdet::_base_/default_runtime.py '
-            'has it'
+            '--show and --show-dir need default_hooks.visualization in the config; '
+            f'{library}::_base_/default_runtime.py has it'
         )
     if is_classification(cfg):
         hook.update(enable=True, interval=1, show=show, out_dir=show_dir, wait_time=wait_time)
@@ -100,7 +102,7 @@ def _visualize(cfg: Config, show: bool, show_dir: str | None, wait_time: float) 
 
 
 def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
-    """The metric that writes the detections to a file. The ending of its name decides the format."""
+    """The metric that writes the detections to the file ``out``. The extension of ``out`` decides the format."""
     if Path(out).suffix != '.json':
         return DumpDetResults(out)
     cat_ids, metainfo = getattr(dataset, 'cat_ids', None), getattr(dataset, 'metainfo', {})
@@ -113,15 +115,15 @@ def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
     for metric in metrics:
         if isinstance(metric, OfficialCocoMetric) and len(classes) < len(metric.evaluator.categories):
             print_log(
-                f'the annotation file has classes that the model does not know: to evaluate {out}, add --classes '
-                + ' '.join(map(shlex.quote, classes)),
+                f'the annotation file has classes that the model does not know: to evaluate {out}, run '
+                f'tools/eval_coco.py with --classes {" ".join(map(shlex.quote, classes))}',
                 logger='current',
             )
     return DumpCocoResults(out, cat_ids)
 
 
 def _augment(cfg: Config) -> None:
-    """Turn on test-time augmentation: the one in the config, or else both flips with detections merged by NMS."""
+    """Turn on test-time augmentation: the one in the config, or else the image and its mirror image."""
     if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators_of(cfg, 'test')):
         raise UserError(
             "--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
@@ -137,7 +139,9 @@ def _augment(cfg: Config) -> None:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     if 'pipeline' not in dataset:
-        raise UserError(f'--tta changes the pipeline of the test set, and a {dataset.type} does not have one')
+        raise UserError(
+            f'--tta changes the pipeline of the test set, and a {dataset.type} does not have one; test without --tta'
+        )
     if 'tta_pipeline' not in cfg:
         *load, pack = deepcopy(dataset.pipeline)
         if not is_classification(cfg):
@@ -148,7 +152,7 @@ def _augment(cfg: Config) -> None:
             )
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         # The ground truth is loaded after the flip, because it stays in the coordinates of the original image.
-        truth = [step for step in load if step['type'] == 'LoadAnnotations']
+        truth = [step for step in load if type_name(step) == 'LoadAnnotations']
         steps = [flips, *([step] for step in truth), [pack]]
         cfg.tta_pipeline = [*(step for step in load if step not in truth), dict(type='TestTimeAug', transforms=steps)]
     dataset.pipeline = cfg.tta_pipeline

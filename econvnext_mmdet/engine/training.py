@@ -1,11 +1,11 @@
-"""Training a config: what tools/train.py calls."""
+"""Training a config, for tools/train.py."""
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 from ..models import EConvNeXt
-from ..utils.config import explain_user_errors
+from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
 from ..weights.checkpoint import pretrained_of, read_checkpoint
 from .runner import build_runner, check_before_run
@@ -25,8 +25,8 @@ def train(
         amp: Train in mixed precision. Defaults to False.
         auto_scale_lr: Scale the learning rate to the total batch size, as ``auto_scale_lr`` in the config says.
             Defaults to False.
-        resume: The checkpoint of a training to continue, or 'auto' for the latest one in the work directory. Defaults
-            to None.
+        resume: The checkpoint of a training to continue, or 'auto' for the latest checkpoint in the work directory.
+            Defaults to None.
         pretrained: A checkpoint to initialise the backbone from. It must fit. Defaults to None.
 
     Raises:
@@ -49,7 +49,7 @@ def train(
     if pretrained is not None:
         _start_from(cfg, pretrained)
     _check_frozen(cfg)
-    # MMPretrain's val_cfg is an empty dict.
+    # MMPretrain's val_cfg is an empty dict, which is false, so compare it with None.
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
         check_before_run(cfg, splits)
@@ -61,7 +61,7 @@ def set_precision(cfg: Config, amp: bool) -> None:
 
     Args:
         cfg: The config, which is changed.
-        amp: Whether to turn it on. Otherwise the config decides.
+        amp: Turn on mixed precision. If False, the config decides.
 
     Raises:
         UserError: Mixed precision is on and there is no GPU.
@@ -71,7 +71,10 @@ def set_precision(cfg: Config, amp: bool) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if 'Amp' in getattr(wrapper, '__name__', wrapper) and not torch.cuda.is_available():
-        raise UserError('--amp needs a GPU, and PyTorch sees none here; train without it')
+        raise UserError(
+            'mixed precision needs a GPU, and PyTorch sees none here; leave out --amp, or replace AmpOptimWrapper in '
+            'the config by OptimWrapper'
+        )
 
 
 def _start_from(cfg: Config, pretrained: str) -> None:
@@ -87,12 +90,11 @@ def _start_from(cfg: Config, pretrained: str) -> None:
 
 
 def _is_ours(backbone: dict) -> bool:
-    kind = backbone.get('type')
-    return kind is EConvNeXt or isinstance(kind, str) and kind.rpartition('.')[2] == 'EConvNeXt'
+    return 'type' in backbone and type_name(backbone) == EConvNeXt.__name__
 
 
 def _check_frozen(cfg: Config) -> None:
-    """Check that frozen weights and statistics come from a training."""
+    """Check that there is a checkpoint for frozen weights and statistics."""
     backbone = cfg.model.get('backbone') or {}
     frozen = [
         name

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, errors_in
 from ..utils.files import load_json, no_garbage_collection
 from .coco_format import check_annotations, find_bad_masks, find_broken_rle, is_rle
 from .coco_stats import COCO_STATS, PRECISION_STATS
@@ -23,14 +23,14 @@ GEOMETRY = dict(bbox='bbox', segm='segmentation')
 
 @dataclass
 class CocoResult:
-    """The result of an evaluation of boxes or masks. COCO's value for a number without ground truth is -1.
+    """The result of an evaluation of boxes or masks. As in COCO, a number is -1 if it has no ground truth.
 
     Attributes:
         stats: The twelve numbers of ``COCO_STATS``.
-        classes: One dict per class, in the order of the ids: ``name``, ``objects`` (their number without crowd regions)
-            and the numbers of ``CLASS_STATS``.
+        classes: One dict per class, in the order of the ids: ``name``, ``objects`` (the number of objects without crowd
+            regions) and the numbers of ``CLASS_STATS``.
         precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections).
-        scores: The score at which each precision is reached. Same shape as ``precision``.
+        scores: The score at which each precision is reached. It has the same shape as ``precision``.
         iou_thrs: The IoU thresholds.
         seconds: The time from the engine's ``evaluate`` to its ``summarize``.
         images: The number of images with detections, and the number of all images.
@@ -119,16 +119,17 @@ class CocoEvaluator:
                 for item in coco[part]:
                     if not isinstance(item['id'], int):
                         raise UserError(
-                            f'{engine} accepts only numbers as ids of {part}; got {item["id"]!r}; use the engine '
-                            "'pycocotools'"
+                            f'{engine} accepts only whole numbers as ids of {part}; got {item["id"]!r}; change the '
+                            "ids, or use the engine 'pycocotools' (--engine of tools/eval_coco.py)"
                         )
         self._left_out = _leave_out(coco, classes)
         if not coco['categories']:
             raise UserError('the annotation file has no categories, so there is nothing to evaluate')
         for image in coco['images']:
-            image.update(height=int(image['height']), width=int(image['width']))  # an RLE has whole sizes, not 64.0
+            # The size in an RLE is a whole number, so 64.0 must become 64.
+            image.update(height=int(image['height']), width=int(image['width']))
         for i, annotation in enumerate(coco['annotations']):
-            # The engines use the id of a match as true or false, so they take an object with id 0 for unmatched.
+            # The engines use the id of a match as true or false, so an object with id 0 would count as unmatched.
             annotation['id'] = i + 1
             annotation.setdefault('iscrowd', 0)
         self.coco = self._load(coco)
@@ -144,11 +145,10 @@ class CocoEvaluator:
         Raises:
             UserError: Same as for the class, and if the file cannot be read.
         """
+        _engine(engine)  # an unknown engine is not an error of the file
         coco = load_json(path, dict)
-        try:
+        with errors_in(path):
             return cls(coco, engine, classes)
-        except UserError as error:
-            raise UserError(f'{path}: {error}') from None
 
     def _load(self, content: dict) -> Any:
         """Make the engine's COCO object from the content of an annotation file."""
@@ -179,7 +179,7 @@ class CocoEvaluator:
         with no_garbage_collection(), redirect_stdout(io.StringIO()):  # pycocotools prints
             entries = self.kept(entries)
             self._check(entries, key)
-            # Without this selection, the engines would compute the area of a mask from the box next to it.
+            # Without this selection, the engines would compute the area of a mask from the box in the same entry.
             entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
             if entries:
                 detections = self.coco.loadRes(entries)
@@ -203,7 +203,7 @@ class CocoEvaluator:
                 name=self.categories[category],
                 objects=int(objects[i]),
                 **_precisions(precision[:, :, i, :, -1]),
-                AR=mean_precision(recall[:, i, 0, -1]),
+                AR=coco_mean(recall[:, i, 0, -1]),
             )
             for category, i in index.items()
         ]
@@ -227,7 +227,7 @@ class CocoEvaluator:
         return find_bad_masks(self.coco.dataset)  # cached, because a training evaluates many times
 
     def kept(self, entries: list[dict]) -> list[dict]:
-        """The entries of a COCO results file, without those of classes that the evaluator leaves out."""
+        """The entries of a COCO results file, without the entries of classes that the evaluator leaves out."""
         if not self._left_out:
             return entries
         return [
@@ -241,8 +241,8 @@ class CocoEvaluator:
                 unknown = {entry[name] for entry in entries} - set(known)
                 if unknown:
                     raise UserError(
-                        f'{len(unknown)} {name} of the detections are not in the annotation file, for example '
-                        f'{sorted(unknown, key=str)[0]!r}; check that the results belong to its images'
+                        f'the detections have {len(unknown)} values of {name} that are not in the annotation file, for '
+                        f'example {sorted(unknown, key=str)[0]!r}; check that both files belong to the same dataset'
                     )
             whole = _are_numbers([entry['score'] for entry in entries], (len(entries),))
             if key == 'bbox':
@@ -260,11 +260,11 @@ class CocoEvaluator:
             wrong = next(iter(find_broken_rle([entry[key] for entry in entries])), None)
         if wrong is not None:
             raise UserError(
-                f'entry {wrong} is not a detection: expected image_id, category_id, a score and '
+                f'entry {wrong} (counted from 0) is not a detection: expected image_id, category_id, a score and '
                 + (
                     'a bbox of four numbers'
                     if key == 'bbox'
-                    else "a segmentation as compressed RLE of its image's size"
+                    else 'a segmentation, a compressed RLE with the size of its image'
                 )
                 + f'; found {json.dumps(entries[wrong])[:200]}'
             )
@@ -272,12 +272,12 @@ class CocoEvaluator:
             for what, ids in self._bad_masks.items():
                 if ids:
                     raise UserError(
-                        f'masks cannot be evaluated: the ground truth has {what}, {len(ids)} in all, for example '
-                        f'annotation {ids[0]} (counted from 1)'
+                        f'masks cannot be evaluated: the ground truth has {len(ids)} {what}, for example annotation '
+                        f"{ids[0]} (counted from 1); correct them, or evaluate only 'bbox'"
                     )
 
     def _has_mask(self, entry: dict) -> bool:
-        """Whether the mask of an entry has the form of a compressed RLE of its image's size."""
+        """Whether the mask of an entry has the form of a compressed RLE with the size of its image."""
         mask = entry['segmentation']
         return (
             is_rle(mask)
@@ -310,7 +310,7 @@ def _are_numbers(values: list, shape: tuple) -> bool:
 
 
 def _leave_out(coco: dict, classes: Sequence[str] | None) -> set:
-    """Remove all other classes from a ground truth, with their objects, and return their ids."""
+    """Remove the classes that are not in ``classes``, with their objects, and return the ids of the removed classes."""
     if classes is None:
         return set()
     names = [category['name'] for category in coco['categories']]
@@ -326,8 +326,8 @@ def _leave_out(coco: dict, classes: Sequence[str] | None) -> set:
 def iou_types_of(evaluator: CocoEvaluator, *results: list[dict]) -> list[str]:
     """Find what can be evaluated: 'bbox' if all results have boxes, 'segm' if they and the ground truth have masks.
 
-    One entry with a box or mask is enough here, because the evaluation reports an entry that lacks it. Results without
-    any detection match both. If no results have a detection, only boxes are evaluated.
+    One entry with a box or mask per file is enough here, because the evaluation rejects entries without one. A file
+    without detections counts as having both. If no file has a detection, only boxes are evaluated.
 
     Args:
         evaluator: The ground truth.
@@ -368,33 +368,31 @@ def evaluate_files(
         classes: The classes to evaluate. Defaults to None: all classes of the annotation file.
 
     Returns:
-        The results by 'bbox' and 'segm'.
+        A dict from 'bbox' and 'segm' to the results.
 
     Raises:
         UserError: A file is missing or malformed, or the files do not belong together.
     """
     entries = load_json(results, list)
     evaluator = CocoEvaluator.from_file(annotations, engine, classes)
-    try:
+    with errors_in(f'{results} against {annotations}'):
         return {
             iou_type: evaluator.evaluate(entries, iou_type)
             for iou_type in iou_types or iou_types_of(evaluator, entries)
         }
-    except UserError as error:
-        raise UserError(f'{results} against {annotations}: {error}') from None
 
 
-def mean_precision(values: np.ndarray) -> float:
+def coco_mean(values: np.ndarray) -> float:
     """COCO's mean of precisions or recalls.
 
-    Values of -1 have no ground truth and do not count. If there are no others, the mean is -1.
+    A value of -1 has no ground truth and does not count. If all values are -1, the mean is -1.
     """
     valid = values[values > -1]
     return float(valid.mean()) if valid.size else -1.0
 
 
 def _precisions(precision: np.ndarray) -> dict[str, float]:
-    """The numbers of ``PRECISION_STATS`` from one class's precision, shape (10, 101, 4)."""
+    """The numbers of ``PRECISION_STATS`` from the precision of one class, shape (10, 101, 4)."""
     all_areas = precision[..., 0]
     values = [all_areas, all_areas[0], all_areas[5], *(precision[..., i] for i in (1, 2, 3))]
-    return {name: mean_precision(value) for name, value in zip(PRECISION_STATS, values)}
+    return {name: coco_mean(value) for name, value in zip(PRECISION_STATS, values)}

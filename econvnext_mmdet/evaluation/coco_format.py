@@ -8,9 +8,9 @@ import numpy as np
 
 from ..utils.errors import UserError
 
-# The types of the fields that MMDetection looks up or computes with, and their names in messages.
+# The types of the fields that MMDetection uses as keys or in computations, and their names in messages.
 NAME = ((str,), 'a string')
-ID = ((int, str), 'a whole number')
+ID = ((int, str), 'a whole number or a string')
 WHOLE = ((int,), 'a whole number')
 SIZE = ((int, float), 'a number')
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
@@ -34,10 +34,10 @@ def check_annotations(coco: dict, evaluated: bool = False, iscrowd: bool = False
 
 
 def find_malformed(coco: dict, evaluated: bool = False, iscrowd: bool = False) -> Iterator[tuple[str, str]]:
-    """Find all problems for which :func:`check_annotations` would raise an error. See there for the arguments.
+    """Find all problems for which :func:`check_annotations` would raise an error. The arguments are the same.
 
     Yields:
-        The kind of a problem, and a message that says where it is and what was expected.
+        The kind of the problem, and a message that says where it is and what was expected.
     """
     fields: dict[str, tuple[str, ...]] = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'))
     fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * iscrowd)
@@ -102,8 +102,8 @@ def _is_number(value: Any) -> bool:
 def find_bad_masks(coco: dict) -> dict[str, list]:
     """Find the annotations whose masks cannot be loaded or evaluated.
 
-    A mask is a list of polygons, or an RLE whose runs cover its image exactly. On other RLEs, the readers in C loop
-    forever or read beyond the mask.
+    A mask is a list of polygons, or an RLE whose runs cover its image exactly. With any other RLE, the C code of the
+    engines may loop forever or read beyond the mask.
 
     Args:
         coco: The content of a well-formed annotation file.
@@ -135,7 +135,7 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
     neither += [compressed[i][0] for i in find_broken_rle([mask for _, mask in compressed])]
     return {
         'annotations without a mask': missing,
-        'masks that are neither polygons nor RLE': neither,
+        'masks that are neither valid polygons nor a valid RLE': neither,
         'masks of a different size than their image': other_size,
     }
 
@@ -143,11 +143,11 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
 def _are_polygons(mask: list) -> bool:
     """Whether a list holds polygons, which are lists of coordinate pairs.
 
-    The first polygon must have at least three pairs, because pycocotools takes a list of four numbers for a box.
+    The first polygon must have at least three pairs, because pycocotools treats a list of four numbers as a box.
     """
     try:
         return len(mask[0]) >= 6 and all(len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) for polygon in mask)
-    except TypeError:  # an item is not a list, or holds something else than numbers
+    except TypeError:  # an item is not a list, or holds something other than numbers
         return False
 
 
@@ -169,10 +169,10 @@ def is_rle(mask: Any) -> bool:
 def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
     """Find the compressed RLEs whose runs do not cover their image exactly.
 
-    The encoding is that of pycocotools' ``rleFrString``. Each character holds 5 bits of a number, the lowest bits
-    first. One more bit says whether another character follows, and the last character has the sign. From the fourth run
-    on, a number is the difference to the run two places before. All masks are decoded together, because there may be
-    hundreds of thousands.
+    The encoding is that of pycocotools' ``rleFrString``. Each character holds 5 bits of a number, starting with the
+    lowest bits. One more bit says whether another character follows. The last character has the sign. From the fourth
+    run on, a number is the difference to the run two places before. Many masks are decoded together, because there may
+    be hundreds of thousands.
 
     Args:
         masks: The RLEs, with ``size`` (height, width) and ``counts`` (a string).
@@ -184,7 +184,7 @@ def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
     broken: list[int] = []
     for start in range(0, len(masks), at_once):
         texts = [mask['counts'].encode('ascii', 'replace') for mask in masks[start : start + at_once]]
-        # If the last character announced another one, the number would run into the next text.
+        # If the last character announced another one, the number would continue in the next text.
         readable = [
             i
             for i, text in enumerate(texts)
@@ -201,7 +201,7 @@ def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
         shift = 5 * np.minimum(np.arange(len(code)) - np.repeat(starts, lengths), 11)
         values = np.add.reduceat((code & 31) << shift, starts)
         values -= (code[ends] & 16 != 0) * (1 << 5 * np.minimum(lengths, 11))
-        # Each mask has three chains of differences: the first run, the other runs at odd places, those at even places.
+        # Each mask has three chains of differences: its first run, its runs at odd places, the rest at even places.
         mask = np.repeat(np.arange(len(texts)), list(map(len, texts)))[ends]
         place = np.arange(len(mask)) - np.searchsorted(mask, mask)
         chain = 3 * mask + np.where(place == 0, 0, 1 + place % 2)

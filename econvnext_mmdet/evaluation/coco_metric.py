@@ -16,25 +16,25 @@ from .tables import class_table
 class OfficialCocoMetric(BaseMetric):
     """Computes COCO's twelve numbers as COCO defines them, unrounded.
 
-    MMDetection's CocoMetric allows 100, 300 and 1000 detections per image and rounds the numbers. Without an annotation
-    file, it takes the size of an object from its box. Without any detection, it returns nothing.
+    MMDetection's CocoMetric differs from COCO: it allows 100, 300 and 1000 detections per image and rounds the numbers.
+    Without an annotation file, it takes the size of an object from its box. Without any detection, it returns nothing.
 
     The metrics have MMDetection's names, ``coco/bbox_mAP`` to ``coco/bbox_mAP_l`` and ``coco/bbox_AR@1`` to
-    ``coco/bbox_AR_l@100``. A number without ground truth is -1.
+    ``coco/bbox_AR_l@100``. As in COCO, a number is -1 if it has no ground truth.
 
     Args:
         ann_file: The annotation file.
         metric: 'bbox', 'segm' or both. Defaults to 'bbox'.
-        classwise: Also log a table of the classes, and return ``coco/bbox_CLASS_precision`` for each class. Defaults to
-            False.
+        classwise: Also log a table with a row per class, and return ``coco/bbox_CLASS_precision`` for each class.
+            Defaults to False.
         engine: 'faster-coco-eval' or 'pycocotools'. Both give the same numbers. Defaults to 'faster-coco-eval'.
         backend_args: The storage backend of ``ann_file``. Defaults to None: local files.
-        collect_device: Where the results of several processes are collected, 'cpu' or 'gpu'. Defaults to 'cpu'.
+        collect_device: The device that collects the results of several processes, 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix: The prefix of the metrics' names. Defaults to None: 'coco'.
 
     Raises:
         ValueError: The metric or the engine is unknown, the annotation file is malformed, or it lacks a class of the
-            model.
+            dataset.
     """
 
     default_prefix = 'coco'
@@ -58,8 +58,9 @@ class OfficialCocoMetric(BaseMetric):
             self.evaluator = CocoEvaluator.from_file(path, engine)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep what the evaluation needs from a batch's detections. Masks are kept as RLE."""
-        from mmdet.structures.mask import encode_mask_results  # the package can be imported without MMDetection
+        """Keep what the evaluation needs from the detections of a batch. Masks are kept as RLE."""
+        # Imported here, because the package must also work without MMDetection.
+        from mmdet.structures.mask import encode_mask_results
 
         for sample in data_samples:
             found = sample['pred_instances']
@@ -68,7 +69,7 @@ class OfficialCocoMetric(BaseMetric):
             }
             if 'masks' in found:
                 masks = found['masks']
-                # The model returns a tensor. Another metric may have encoded it already.
+                # The model returns a tensor. A different metric may have encoded it already.
                 kept['masks'] = masks if isinstance(masks, list) else encode_mask_results(masks.cpu().numpy())
             self.results.append((sample['img_id'], kept))
 
@@ -95,5 +96,7 @@ class OfficialCocoMetric(BaseMetric):
         ids = [id for id, name in self.evaluator.categories.items() if name in classes]
         if len(ids) != len(classes):
             absent = sorted(set(classes) - set(self.evaluator.categories.values()))
-            raise ValueError(f'the annotation file lacks the classes {absent} of the model')
+            raise ValueError(
+                f'the annotation file lacks the classes {absent} of the dataset; correct metainfo.classes or ann_file'
+            )
         return ids

@@ -19,18 +19,18 @@ class DumpCocoResults(DumpDetResults):
     """
 
     def __init__(self, out_file_path: str, cat_ids: Sequence[int]):
-        # The parent accepts only its own ending. compute_metrics below writes the file.
+        # The parent class accepts only .pkl, so it gets a name that is not used. compute_metrics below writes the file.
         super().__init__(out_file_path='results.pkl')
         self.out_file_path = out_file_path
         self.cat_ids = list(cat_ids)
 
     def compute_metrics(self, results: list) -> dict:
-        """Write the file from the data samples, which the parent collected from all processes."""
+        """Write the file from the data samples, which the parent class collected from all processes."""
         entries: list[dict] = []
         if any('mask_scores' in sample['pred_instances'] for sample in results):
             print_log(
-                f'this model scores masks separately, but an entry of {self.out_file_path} has one score, that of the '
-                'box; the AP of masks computed from the file will differ from that of the model',
+                f'this model scores masks separately, but an entry of {self.out_file_path} has only the score of the '
+                'box; the AP of masks computed from the file will differ from the AP that testing logs',
                 logger='current',
                 level=logging.WARNING,
             )

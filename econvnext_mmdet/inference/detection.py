@@ -1,4 +1,4 @@
-"""Detection in images and videos: the function behind tools/infer.py."""
+"""Detection in images and videos, for tools/infer.py."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from rich.progress import Progress
 from ..evaluation.coco_eval import coco_entries
 from ..evaluation.coco_format import check_annotations
 from ..utils.config import explain_user_errors, is_classification
-from ..utils.errors import UserError
+from ..utils.errors import UserError, errors_in
 from ..utils.files import load_json, whole_file, write_json
 from ..utils.model import has_cuda_operators
 from ..utils.progress import progress_bar
@@ -33,12 +33,12 @@ class DetectionOptions:
     Attributes:
         out: The output folder. Existing files with the same names are replaced. Defaults to 'inference'.
         annotations: A COCO annotation file with these images and classes. The results use its image and category ids.
-            Defaults to None: images are numbered from 1 in the order of processing, categories from 1 in the order
+            Defaults to None: images are numbered from 1 in the order of processing, and categories from 1 in the order
             of the model.
         score_thr: Detections above this score are drawn. Defaults to 0.3.
         classes: The classes to keep. Defaults to None: all.
         batch_size: The number of images per batch. Defaults to 1.
-        device: PyTorch's name of the device. Defaults to None: 'cuda:0' if there is a GPU, else 'cpu'.
+        device: PyTorch's name of the device. Defaults to None: 'cuda:0' if there is a GPU, or else 'cpu'.
         pictures: Draw the detections. Defaults to True.
 
     Raises:
@@ -62,14 +62,14 @@ class DetectionOptions:
 
 @dataclass
 class DetectionSummary:
-    """What :func:`detect` did.
+    """The summary of a call of :func:`detect`.
 
     Attributes:
         images: The number of processed images.
         frames: The number of processed frames of videos.
         detections: The number of detections in the results.
         above: The number of detections above the score threshold.
-        skipped: One sentence per file that was not processed, or not to its end. It starts with the path and says why.
+        skipped: One sentence for each file that was skipped or processed only in part. It has the path and the reason.
     """
 
     images: int = 0
@@ -88,10 +88,10 @@ def detect(
 
     - ``results.json``: all detections in COCO's results format.
     - ``images.json``: what the ids in the results stand for, as ``images`` and ``categories`` in COCO's format. A
-      frame of a video has a ``frame_id``, which starts at 0.
+      frame of a video also has a ``frame_id``, which starts at 0.
     - ``pictures/``: each input with its detections drawn, in the same layout as the inputs in their common parent
-      folder. A video is drawn as an .mp4 file. Its codec needs an even width and height, so an odd one loses one
-      pixel.
+      folder. A video is drawn as an .mp4 file. Its codec needs an even width and height, so an odd width or height
+      loses one pixel.
 
     A file that cannot be read is skipped. If a video ends early, the frames before its end are processed.
 
@@ -102,16 +102,16 @@ def detect(
         options: The options. Defaults to None: the defaults of :class:`DetectionOptions`.
 
     Returns:
-        What was done and what was skipped.
+        The numbers of processed images and detections, and the skipped files.
 
     Raises:
-        UserError: A mistake that the user can fix. Except for a missing video codec, it is found before detection
-            starts.
+        UserError: A mistake that the user can fix. It is raised before detection starts, except for a missing video
+            codec.
     """
     options = options or DetectionOptions()
     if is_classification(cfg):
         raise UserError(
-            "expected the config of a detector, got that of a classifier; use MMPretrain's "
+            "expected the config of a detector, got the config of a classifier; use MMPretrain's "
             'ImageClassificationInferencer with this config and its checkpoint'
         )
     folder = Path(options.out)
@@ -195,8 +195,8 @@ class _Detection:
         inferencer: The model.
         options: The options.
         drawn: The path of the picture for each input. Not used without pictures.
-        results: Where the detections are written.
-        summary: Where skipped files are noted.
+        results: The writer of the detections.
+        summary: The summary, which gets the skipped files.
         progress: The progress bar.
     """
 
@@ -224,8 +224,7 @@ class _Detection:
         with mmcv.VideoReader(path, cache_capacity=1) as reader:
             announced, before = reader.frame_cnt, self._summary.frames
             fps = reader.fps if reader.fps > 0 else 25
-            # rich asks a sequence for its length, and that of a stream of unknown length is negative. A generator
-            # has none.
+            # rich would use len() of the reader, which is negative if the length is unknown. A generator has no len().
             frames = self._progress.track(
                 (frame for frame in reader),
                 total=announced if announced > 0 else None,
@@ -257,7 +256,7 @@ class _Detection:
             yield item.path, self._inferencer.draw(item, sample, options.score_thr) if options.pictures else None
 
     def _load_images(self, paths: Iterable[str]) -> Iterator[Item]:
-        """Load images. An unreadable one is skipped."""
+        """Load images. Unreadable images are skipped."""
         for path in paths:
             try:
                 shape, data = self._inferencer.load(path)
@@ -292,7 +291,7 @@ def _write_video(path: Path, fps: float, pictures: Iterable[np.ndarray]) -> None
 
 
 def _prepare_folder(path: str) -> None:
-    """Create the output folder. Remove the results of an earlier run, which could be mistaken for those of this one.
+    """Create the output folder. Remove results of an earlier run, which could be mistaken for the results of this run.
 
     Raises:
         UserError: The folder cannot be written.
@@ -317,7 +316,7 @@ def _choose_device(device: str | None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f'the device {device} is not available: {str(error).splitlines()[0]}; leave out --device to use the '
-            'first GPU or else the CPU'
+            'first GPU, or the CPU if there is no GPU'
         ) from error
     if device.startswith('cuda') and not has_cuda_operators():
         raise UserError(
@@ -339,19 +338,17 @@ class _Annotations:
 
     def __init__(self, path: str):
         self._path, self._coco = path, load_json(path, dict)
-        try:
+        with errors_in(path):
             check_annotations(self._coco, evaluated=True)
-        except UserError as error:
-            raise UserError(f'{path}: {error}') from None
 
     def image_ids(self, files: Sequence[str]) -> dict[str, int]:
         """The image id of each file.
 
-        A file belongs to the entry whose ``file_name`` equals the end of the file's path. If there are several, the
-        longest one counts.
+        A file belongs to the entry whose ``file_name`` equals the end of the file's path. If several entries match, the
+        longest ``file_name`` counts.
 
         Raises:
-            UserError: A file has no entry, or two files have the same one.
+            UserError: A file has no entry, or two files have the same entry.
         """
         known = {os.path.normpath(image['file_name']): image['id'] for image in self._coco['images']}
         ids: dict[str, int] = {}
@@ -381,7 +378,7 @@ class _Annotations:
         absent = [inferencer.names[label] for label in inferencer.kept if inferencer.names[label] not in known]
         if absent:
             raise UserError(
-                f'{self._path} has no category {", ".join(absent)}, but the model has; the categories of the file are '
+                f'{self._path} lacks the classes {", ".join(absent)} of the model; the categories of the file are '
                 f'{", ".join(known)}. Leave out --annotations, or use --classes to keep only classes that the file has.'
             )
         return [known.get(name, -1) for name in inferencer.names]

@@ -42,7 +42,7 @@ class Item:
 class StrictInferencer(DetInferencer):
     """MMDetection's inferencer, but it rejects a checkpoint that does not fit the model.
 
-    It loads each image separately, so that callers can skip an unreadable one. Branches that only training needs are
+    It loads each image separately, so that callers can skip an unreadable image. Branches that only training needs are
     folded or dropped.
 
     Args:
@@ -63,7 +63,7 @@ class StrictInferencer(DetInferencer):
     def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Sequence[str] | None = None):
         self._state, self._path = read_checkpoint(checkpoint).state, checkpoint
         cfg = copy.deepcopy(cfg)
-        # The visualizer only draws here. The config's may also log to a service, or there may be none.
+        # Here the visualizer only draws. The visualizer of the config may also log to a service, or may be missing.
         visualizer = cfg.get('visualizer') or dict(type='DetLocalVisualizer')
         cfg.visualizer = ConfigDict({**visualizer, 'vis_backends': None})
         super().__init__(cfg, checkpoint, device=device, show_progress=False)
@@ -94,7 +94,7 @@ class StrictInferencer(DetInferencer):
         loader, *steps = self.pipeline.transforms
         try:
             data = loader(image)
-        except Exception as error:  # each decoder raises errors of its own; those of later steps are not caught
+        except Exception as error:  # each decoder has its own exceptions; errors of later steps are not caught here
             if not isinstance(image, str):
                 raise
             raise UserError(f'{image} is not a readable image: {_reason(image, error)}') from error
@@ -102,7 +102,7 @@ class StrictInferencer(DetInferencer):
         try:
             for step in steps:
                 data = step(data)
-        except cv2.error as error:  # for example, an image one pixel wide has no width left after scaling down
+        except cv2.error as error:  # for example, an image one pixel wide would have a width of 0 after scaling down
             if not isinstance(image, str):
                 raise
             raise UserError(
@@ -125,7 +125,7 @@ class StrictInferencer(DetInferencer):
 
     def draw(self, item: Item, sample: DetDataSample, score_thr: float) -> np.ndarray:
         """Draw the detections above a threshold on the image of an item. The result is BGR."""
-        # MMDetection draws on arrays as if they were RGB, but its model takes them as BGR.
+        # MMDetection treats arrays as RGB when it draws, but as BGR when it runs the model.
         image = item.path if item.image is None else item.image[..., ::-1]
         with quiet_drawing():
             return self.visualize([image], [sample], return_vis=True, pred_score_thr=score_thr)[0][..., ::-1]

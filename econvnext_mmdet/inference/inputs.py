@@ -1,4 +1,4 @@
-"""Finding the images and videos to detect in, and choosing where their pictures are written."""
+"""Finding the input images and videos, and choosing the paths of their drawn pictures."""
 
 import glob
 import os
@@ -17,7 +17,7 @@ def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> li
 
     An input is one of these:
 
-    - a file. It counts as an image unless its name has the ending of a video.
+    - a file. It counts as an image unless it has the file extension of a video.
     - a folder. All images in it and in its subfolders are found, but no videos.
     - a glob pattern, in which ``**`` matches folders of any depth. All matching images and videos are found.
 
@@ -25,14 +25,14 @@ def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> li
 
     Args:
         inputs: The inputs.
-        exclude: A folder whose files are not found through folders and patterns: the one for the drawn pictures,
-            which may hold those of an earlier run. Defaults to 'inference/pictures'.
+        exclude: A folder that is left out in the search of folders and patterns. It is the folder of the drawn
+            pictures, which may contain pictures of an earlier run. Defaults to 'inference/pictures'.
 
     Returns:
         The paths.
 
     Raises:
-        UserError: An input leads to no image or video.
+        UserError: An input does not lead to any image or video.
     """
     exclude = os.path.join(os.path.abspath(exclude), '')
     files: dict[str, str] = {}
@@ -48,11 +48,11 @@ def _files_of(text: str, exclude: str) -> list[str]:
         return [text]
     is_folder, is_pattern = os.path.isdir(text), glob.has_magic(text)
     pattern = os.path.join(glob.escape(text), '**', '*') if is_folder else text
-    endings = IMG_EXTENSIONS if is_folder else IMG_EXTENSIONS + VIDEO_EXTENSIONS
+    extensions = IMG_EXTENSIONS if is_folder else IMG_EXTENSIONS + VIDEO_EXTENSIONS
     found = sorted(
         path
         for path in glob.glob(pattern, recursive=True)
-        if path.lower().endswith(endings) and os.path.isfile(path) and not os.path.abspath(path).startswith(exclude)
+        if path.lower().endswith(extensions) and os.path.isfile(path) and not os.path.abspath(path).startswith(exclude)
     )
     if found:
         return found
@@ -71,15 +71,15 @@ def _files_of(text: str, exclude: str) -> list[str]:
 
 
 def is_video(path: str) -> bool:
-    """Whether the name of a file has the ending of a video."""
+    """Whether a file has the file extension of a video."""
     return path.lower().endswith(VIDEO_EXTENSIONS)
 
 
 def picture_paths(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """Choose where the picture of each input is written.
 
-    The pictures lie in ``pictures/`` in the same layout as the inputs in their common parent folder. A name gets
-    another ending if a picture cannot be written with its own.
+    The pictures lie in ``pictures/`` in the same layout as the inputs in their common parent folder. If the format of
+    an input cannot be written, .jpg or .mp4 is added to its name.
 
     Args:
         folder: The output folder.

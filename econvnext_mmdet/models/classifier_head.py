@@ -13,7 +13,7 @@ class BNLinearClsHead(LinearClsHead):
 
     Args:
         num_classes: The number of classes.
-        in_channels: The channels C of the pooled features.
+        in_channels: The number of channels C of the pooled features.
         init_cfg: The initialisation. Defaults to a truncated normal distribution with standard deviation 0.02 for the
             weights of the linear layer, and 0 for its biases.
         **kwargs: The other arguments of ``LinearClsHead``.
@@ -30,5 +30,5 @@ class BNLinearClsHead(LinearClsHead):
         self.norm = nn.BatchNorm1d(in_channels)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Normalise the last of the pooled features, which each have the shape (N, C)."""
+        """Take the features of the last stage, pooled to (N, C), and normalise them."""
         return self.norm(super().pre_logits(feats))

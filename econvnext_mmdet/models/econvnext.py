@@ -43,7 +43,7 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
 class ConvBNAct(nn.Sequential):
     """A convolution with bias, then a norm, then an activation.
 
-    With stride 1 and an odd kernel, the output is as high and wide as the input. With a larger stride there is no
+    With stride 1 and an odd kernel, the output is as high and wide as the input. With a larger stride, there is no
     padding.
     """
 
@@ -104,7 +104,7 @@ class Block(nn.Module):
         out = self.attn(out)
         if self.training and self.drop_path > 0:
             keep = 1 - self.drop_path
-            # Dividing by this probability gives the branch the same expectation in training and in evaluation.
+            # Dividing by this probability gives the branch the same expected value in training and in evaluation.
             out = out * (out.new_empty(len(out), 1, 1, 1).bernoulli_(keep) / keep)
         return x + out
 
@@ -163,10 +163,10 @@ class CSPStage(nn.Module):
 
 
 class RunningStatsKept(AbstractContextManager):
-    """A context in which BatchNorms in training normalise as usual but keep their running statistics.
+    """A context in which BatchNorms in training normalise as usual but do not update their running statistics.
 
-    Activation checkpointing runs the forward pass of a block twice, so without this context its batch would count
-    twice. The context can be entered again, as in a second backward pass through the same graph.
+    Activation checkpointing runs the forward pass of a block twice, so without this context each batch would count
+    twice. The context can be entered again, for example in a second backward pass through the same graph.
     """
 
     def __init__(self, module: nn.Module):
@@ -176,8 +176,8 @@ class RunningStatsKept(AbstractContextManager):
         self.saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self.norms if norm.training]
         for norm, _, count in self.saved:
             assert count is not None  # a norm that tracks statistics has a counter
-            # track_running_stats=False would save fewer tensors than the first pass did, which PyTorch refuses.
-            # SyncBN needs a counter, so it gets a temporary one.
+            # track_running_stats=False would save fewer tensors than in the first pass, which PyTorch refuses. SyncBN
+            # needs a counter, so it gets a temporary one.
             norm.momentum, norm.num_batches_tracked = 0.0, torch.zeros_like(count)
 
     def __exit__(self, *_: object) -> None:
@@ -213,8 +213,8 @@ class EConvNeXt(BaseModule):
         drop_path_rate: The drop rate of the last block (stochastic depth). The rates rise linearly from 0 over all
             blocks. Defaults to 0.0.
         frozen_stages: -1 freezes nothing, 0 freezes the stem, and k freezes the stem and the first k stages: their
-            parameters and their BN statistics. The output norms are not part of a stage. They always train, because
-            detection starts them fresh. Defaults to -1.
+            parameters and their BN statistics. The output norms are not part of a stage. They are always trained,
+            because the checkpoint of a classifier does not have them. Defaults to -1.
         norm_eval: Whether all BNs keep their statistics during training, except output norms that a pretrained file
             lacks. Defaults to False.
         with_cp: Whether to recompute the activations of the blocks in the backward pass. This saves memory; outputs,
@@ -295,7 +295,7 @@ class EConvNeXt(BaseModule):
                 ConvBNAct(dims[0] // 2, dims[0] // 2, 3, stride=1, **layer),
                 ConvBNAct(dims[0] // 2, dims[0], 3, stride=1, **layer),
             )
-        # The rates are read as numbers, so they are on the CPU even if the model is built on the meta device.
+        # The rates are converted to numbers, so they are on the CPU even if the model is built on the meta device.
         rates = torch.linspace(0, drop_path_rate, sum(blocks), device='cpu').split(blocks)
         # Stages that no output needs would get no gradients, which distributed training refuses.
         num_stages = max(self.out_indices) + 1
@@ -393,7 +393,7 @@ class EConvNeXt(BaseModule):
         """
         init_cfg = self.init_cfg
         pretrained = pretrained_of(init_cfg)
-        # BaseModule would load a file leniently, so it gets only the other entries.
+        # BaseModule would accept a file that does not fit, so it gets only the other entries.
         entries = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
         self.init_cfg = [cfg for cfg in entries if cfg not in pretrained]
         super().init_weights()
@@ -406,10 +406,10 @@ class EConvNeXt(BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The layer to which a parameter belongs, for layer-wise learning-rate decay.
 
-        Three blocks make one layer, as in ConvNeXt (arXiv 2201.03545). The stem is layer 0. The blocks of the stages
-        follow, in threes within each stage. The last layer is everything that is not in the stem or in a stage: output
-        norms, neck and head. The other convolutions and the attention of a stage belong to its first layer if they come
-        before the blocks, and to its last layer if they come after them.
+        The stem is layer 0. Then come the blocks, with three blocks of a stage per layer, as in ConvNeXt (arXiv
+        2201.03545). The last layer is everything that is not in the stem or in a stage: output norms, neck and head.
+        The other convolutions and the attention of a stage belong to its first layer if they come before the blocks,
+        and to its last layer if they come after the blocks.
 
         Args:
             param_name: The name of the parameter.

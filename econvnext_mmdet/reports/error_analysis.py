@@ -12,8 +12,8 @@ from pycocotools import mask as mask_utils
 
 from ..evaluation.coco_eval import GEOMETRY, CocoEvaluator
 
-# The kinds of errors in TIDE (arXiv 2008.08115). An object is missed if no detection finds it, and fixing the
-# class or location of a detection would not help.
+# The kinds of errors in TIDE (arXiv 2008.08115). An object is missed if no detection finds it, not even after the class
+# or the location of a detection is fixed.
 KINDS = ('class', 'location', 'both', 'duplicate', 'background', 'missed')
 FOREGROUND, BACKGROUND = 0.5, 0.1  # TIDE's IoU thresholds
 MAX_DETECTIONS = 100  # COCO's limit per class and image
@@ -21,14 +21,14 @@ MAX_DETECTIONS = 100  # COCO's limit per class and image
 
 @dataclass
 class ImageMatches:
-    """The detections in one image by descending score, its objects without crowd regions, and their matches at IoU 0.5.
+    """The detections in one image (highest score first), its objects (no crowd regions), and the matches at IoU 0.5.
 
     Attributes:
         image_id: COCO's id of the image.
         entries: The n detections.
         annotations: The m objects.
         iou: The IoU of each detection and each object. Shape (n, m).
-        found: The index of the object of its class that each detection finds, or -1. Shape (n, ).
+        found: For each detection, the index of the object of the same class that it finds, or -1. Shape (n, ).
         ignored: Whether COCO ignores the detection, because it finds no object and lies in a crowd region of its class.
             Shape (n, ).
     """
@@ -55,7 +55,7 @@ class ImageMatches:
 
 
 def match_images(evaluator: CocoEvaluator, entries: list[dict], iou_type: str) -> Iterator[ImageMatches]:
-    """Match detections and objects at an IoU of 0.5, as in COCO's evaluation.
+    """Match detections and objects at an IoU of 0.5, as COCO's evaluation does.
 
     Args:
         evaluator: The ground truth.
@@ -91,7 +91,7 @@ def _labels(items: list[dict]) -> np.ndarray:
 
 
 def _iou(coco: Any, entries: list[dict], annotations: list[dict], iou_type: str) -> np.ndarray:
-    """The IoU of detections and objects, shape (n, m). For a crowd region, the part of the detection that lies in it.
+    """The IoU of detections and objects, shape (n, m). For a crowd region, it is the share of the detection inside it.
 
     Args:
         coco: The COCO object of the ground truth.
@@ -110,13 +110,14 @@ def _iou(coco: Any, entries: list[dict], annotations: list[dict], iou_type: str)
 
 
 def _match(iou: np.ndarray, same_class: np.ndarray) -> np.ndarray:
-    """Let each detection in turn take the free object of its class with the highest IoU. Returns the indices or -1."""
+    """Give each detection in turn the free object of its class with the highest IoU. Returns the indices, or -1."""
     found = np.full(len(iou), -1)
     possible = same_class & (iou >= FOREGROUND)
     for i in np.flatnonzero(possible.any(axis=1)):
         free = np.flatnonzero(possible[i])
         if free.size:
-            found[i] = free[::-1][np.argmax(iou[i, free[::-1]])]  # the last of equals, as in pycocotools
+            # Of equal IoUs, the last one counts, as in pycocotools.
+            found[i] = free[::-1][np.argmax(iou[i, free[::-1]])]
             possible[:, found[i]] = False
     return found
 
@@ -132,15 +133,16 @@ def find_errors(matches: list[ImageMatches]) -> dict[str, dict]:
     - ``background``: its IoU with every object is below 0.1.
     - ``both``: everything else.
 
-    The cost of a kind is the AP50 gained by fixing its errors. A location or class error becomes a correct detection if
-    nothing else finds its object and no other error of the two kinds with that object has a higher score. All other
-    wrong detections of the kind are removed. The cost of ``missed`` is the AP50 gained by not counting these objects.
+    The cost of a kind is the AP50 gained by fixing its errors. A fixed location or class error becomes a correct
+    detection, but only if no detection finds its object and no other location or class error of this object has a
+    higher score. All other wrong detections of the kind are removed. The cost of ``missed`` is the AP50 gained by not
+    counting these objects.
 
     Args:
         matches: The matches of all images.
 
     Returns:
-        ``count`` and ``cost`` (AP50 between 0 and 1) by kind.
+        A dict from each kind to its ``count`` and its ``cost`` (AP50 between 0 and 1).
     """
     score_list: list[float] = []
     label_list: list[int] = []
@@ -226,9 +228,9 @@ def _average_precision(scores: np.ndarray, correct: np.ndarray, objects: int) ->
     """COCO's average precision of one class: the mean precision at 101 recalls.
 
     Args:
-        scores: The scores of its n detections.
+        scores: The scores of the n detections of the class.
         correct: Whether each detection is correct. Shape (n, ).
-        objects: The number of its objects.
+        objects: The number of objects of the class.
     """
     found = np.cumsum(correct[np.argsort(-scores, kind='mergesort')])
     precision = np.maximum.accumulate((found / np.arange(1, len(found) + 1))[::-1])[::-1]
@@ -248,9 +250,9 @@ def confusion_matrix(
         score_thr: The lowest score of a detection that counts.
 
     Returns:
-        The counts, shape (classes + 1, classes + 1). Rows are the classes of the objects, columns those of the
-        detections, both in the order of the ids. The last row counts detections of nothing, the last column missed
-        objects.
+        The counts, shape (classes + 1, classes + 1). Rows are the classes of the objects, columns are the classes of
+        the detections, both in the order of the ids. The last row counts detections without an object, the last column
+        missed objects.
     """
     # Crowd regions do not count as objects, and detections in them are not false alarms.
     objects = [dict(annotation) for match in matches for annotation in match.annotations]
@@ -260,11 +262,11 @@ def confusion_matrix(
         for entry, ignored in zip(match.entries, match.ignored)
         if not ignored and entry['score'] >= score_thr
     ]
-    # The evaluation has the classes in the order of their ids.
+    # The results of the evaluation have the classes in the order of their ids.
     categories = sorted(evaluator.coco.dataset['categories'], key=lambda category: category['id'])
     ground_truth = COCO(dict(evaluator.coco.dataset, annotations=objects, categories=categories))
     library = PreviewResults(ground_truth, ground_truth.loadRes(entries), iou_type, iou_tresh=FOREGROUND)
-    # Its last two columns are, by class, the detections of nothing and the missed objects.
+    # Its last two columns are, for each class, the detections without an object and the missed objects.
     counts = library.compute_confusion_matrix()
     matrix = np.zeros((len(counts) + 1, len(counts) + 1), int)
     matrix[:-1, :-1], matrix[-1, :-1], matrix[:-1, -1] = counts[:, :-2], counts[:, -2], counts[:, -1]

@@ -1,4 +1,4 @@
-"""Reading the metafiles: the names of models and data for each config, and the numbers in the paper."""
+"""Reading the metafiles. They list the names of model and data for each config, and the numbers in the paper."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,8 @@ def read_model_index(path: str) -> dict[str, Entry]:
         path: ``model-index.yml``. The paths in it and in the metafiles are relative to its folder.
 
     Returns:
-        The entries by the names of their configs, without folder and ending, in the order of the files.
+        A dict from the names of the configs (without folder and file extension) to the entries, in the order of the
+        files.
 
     Raises:
         UserError: A file is missing or is not YAML, or an entry has no config.
@@ -69,7 +70,7 @@ def _load(path: Path) -> dict:
     """Read a YAML file that holds a mapping."""
     try:
         content = load(str(path))
-    except Exception as error:  # the errors of PyYAML and those of files have no other common base
+    except Exception as error:  # PyYAML's errors and file errors have no other common base
         raise UserError(f'cannot read {path} as YAML: {error}') from error
     if not isinstance(content, dict):
         raise UserError(f'{path} is not a model index or a metafile: expected a mapping with Import or Models')

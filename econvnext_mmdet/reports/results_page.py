@@ -16,17 +16,17 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 from pycocotools import mask as mask_utils
 
-from ..evaluation.coco_eval import CocoEvaluator, CocoResult, iou_types_of, mean_precision
+from ..evaluation.coco_eval import CocoEvaluator, CocoResult, coco_mean, iou_types_of
 from ..evaluation.coco_stats import CLASS_STATS, COCO_STATS
 from ..evaluation.tables import format_cell
 from ..utils.drawing import quiet_drawing
-from ..utils.errors import UserError
+from ..utils.errors import UserError, errors_in
 from ..utils.files import check_new_folder, load_json, whole_folder, write_json
 from .error_analysis import KINDS, ImageMatches, confusion_matrix, find_errors, match_images
 from .scalars import read_scalars
 
 GEOMETRY_NAMES = dict(bbox='Boxes', segm='Masks')
-PICTURES = 4  # the number of best images to show, and of worst images
+PICTURES = 4  # the number of best images to show, and the number of worst images
 
 
 @dataclass
@@ -51,15 +51,16 @@ def write_report(
 ) -> str:
     """Write a folder with the page ``index.html``, its plots and pictures (PNG), and the numbers in ``report.json``.
 
-    The page loads nothing from outside the folder. The folder appears when everything is written.
+    The page loads nothing from outside the folder. The folder appears once it is complete.
 
     Args:
         annotations: The COCO annotation file.
         results: COCO results files, one per model.
         out: The folder to make.
-        images: The folder of the images, for pictures of the best and the worst ones. Defaults to None: no pictures.
+        images: The folder of the images, for pictures of the best and the worst images. Defaults to None: no pictures.
         logs: Training logs, ``vis_data/scalars.json`` from MMEngine's work directories, for curves of loss and AP. If
-            there is one log per results file, in the same order, it gets the name of that file. Defaults to none.
+            there are as many logs as results files, each log gets the name of the results file at the same position.
+            Defaults to no logs.
         score_thr: The lowest score of the detections in the confusion matrix and in the pictures. It also decides
             which images are best and worst. Defaults to 0.3.
         classes: The classes to evaluate. Defaults to None: all classes of the annotation file.
@@ -137,17 +138,15 @@ def evaluate_models(evaluator: CocoEvaluator, results: Sequence[str], score_thr:
         score_thr: The lowest score of a detection in the confusion matrix.
 
     Returns:
-        One model per results file, by 'bbox' and 'segm'.
+        A dict from 'bbox' and 'segm' to one model per results file.
     """
     files = {name: load_json(path, list) for name, path in zip(unique_names(results), results)}
     models: dict[str, list[Model]] = {}
     for iou_type in iou_types_of(evaluator, *files.values()):
         models[iou_type] = []
         for (name, entries), path in zip(files.items(), results):
-            try:
+            with errors_in(path):
                 result = evaluator.evaluate(entries, iou_type)
-            except UserError as error:
-                raise UserError(f'{path}: {error}') from None
             matches = list(match_images(evaluator, entries, iou_type))
             models[iou_type].append(
                 Model(
@@ -164,8 +163,8 @@ def evaluate_models(evaluator: CocoEvaluator, results: Sequence[str], score_thr:
 def unique_names(paths: Sequence[str]) -> list[str]:
     """Make a short, unique name for each path.
 
-    It is the file name without its ending, with as many parent folders, and if necessary the ending, as it takes to
-    tell the paths apart.
+    The name is that of the file without its extension. If names are equal, parent folders are added, and if that is not
+    enough, the extension.
 
     Args:
         paths: The paths.
@@ -191,7 +190,7 @@ def read_curves(path: str) -> dict[str, list[tuple[int, float]]]:
         path: The log, ``vis_data/scalars.json`` from MMEngine's work directory.
 
     Returns:
-        The points of each curve by its name: (iteration, value) for a loss, (epoch, value) for an AP.
+        A dict from the name of each curve to its points: (iteration, value) for a loss, (epoch, value) for an AP.
 
     Raises:
         UserError: The file is missing, is not such a log, or holds neither loss nor AP.
@@ -205,7 +204,7 @@ def read_curves(path: str) -> dict[str, list[tuple[int, float]]]:
                     curves.setdefault(name.rpartition('/')[2], []).append((int(entry['step']), float(value)))
     except (KeyError, TypeError, ValueError):
         raise UserError(
-            f'cannot read {path} as a training log: expected numbers for every loss and AP, and their step, as in '
+            f'cannot read {path} as a training log: expected numbers for every loss, AP and step, as in '
             'vis_data/scalars.json from a work directory'
         ) from None
     if not curves:
@@ -228,7 +227,7 @@ def _numbers(model: Model, score_thr: float) -> dict:
 
 def _by_iou(result: CocoResult) -> list[float]:
     """The AP at each IoU threshold, averaged over the classes."""
-    return [mean_precision(at_iou) for at_iou in result.precision[:, :, :, 0, -1]]
+    return [coco_mean(at_iou) for at_iou in result.precision[:, :, :, 0, -1]]
 
 
 def _section(
@@ -299,7 +298,7 @@ def _plot_by_iou(models: list[Model]) -> Figure:
 
 
 def _grouped_bars(axes: Axes, models: list[Model], names: Sequence[str], values: Sequence[Sequence[float]]) -> None:
-    """Plot one group of bars per name, with one bar per model. They are horizontal to keep long names readable.
+    """Plot one group of bars per name, with one bar per model. Bars are horizontal to keep long names readable.
 
     Args:
         axes: The axes.
@@ -350,7 +349,7 @@ def _plot_errors(models: list[Model]) -> Figure:
 
 
 def _plot_confusion(model: Model) -> Figure:
-    """Show the share of each row by colour, and the counts as numbers unless there are too many classes."""
+    """Show the share of each count in its row by colour, and the counts as numbers if there are at most 20 classes."""
     names = [entry['name'] for entry in model.result.classes]
     shares = model.confusion / np.maximum(model.confusion.sum(axis=1, keepdims=True), 1)
     size = 2.5 + 0.45 * min(len(names), 30)
@@ -410,7 +409,7 @@ def _pictures(
 ) -> dict[str, list[dict]]:
     """Choose the worst and the best images of a model, and draw them if there is a folder of images."""
     of_interest = [match for match in model.matches if match.annotations or match.entries]
-    # Among equally good images, those with more objects come first.
+    # Among equally good images, images with more objects come first.
     ranked = sorted(of_interest, key=lambda match: (match.f1(score_thr), -len(match.annotations)))
     best = sorted(ranked[PICTURES:], key=lambda match: (-match.f1(score_thr), -len(match.annotations)))
     chosen: dict[str, list[dict]] = {}
@@ -435,7 +434,7 @@ def _draw(
     image = mmcv.imread(str(path), channel_order='rgb') if path.is_file() else None
     if image is None:
         raise UserError(
-            f'{path} is missing or is not a readable image; expected the images of the annotation file in this folder'
+            f'{path} is missing or is not a readable image; --images must be the folder of the annotated images'
         )
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dict(classes=list(evaluator.categories.values()))

@@ -9,7 +9,7 @@ from ..utils.errors import UserError
 def read_scalars(path: str) -> list[dict]:
     """Read ``vis_data/scalars.json`` from a work directory.
 
-    While a training is running, the last line may be unfinished. It is skipped then.
+    While a training is running, the last line may be unfinished. An unfinished line is skipped.
 
     Args:
         path: The file, with one JSON object per line.
@@ -34,7 +34,7 @@ def read_scalars(path: str) -> list[dict]:
 
 
 def _parse(line: bytes) -> dict | None:
-    """The JSON object in a line, None if there is no such object."""
+    """The JSON object in a line, or None if there is none."""
     try:
         entry = json.loads(line)
     except ValueError:

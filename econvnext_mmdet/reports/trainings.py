@@ -33,11 +33,11 @@ class Training(NamedTuple):
         settings: The config without seed, work directory and ``resume``. Two trainings with equal settings differ at
             most in the seed.
         start: The checkpoint that the backbone or the whole model started from. Empty if there is none.
-        seed: The seed. None if none was set.
+        seed: The seed. None if the config set no seed.
         epochs: The number of epochs.
         metrics: AP and AP50, from 0 to 1.
-        minutes: The time from the first to the last line of the log, including evaluation. For a resumed training, the
-            sum over its parts.
+        minutes: The time from the first to the last line of the log, including evaluation. For a resumed training, it
+            is the sum over the parts.
     """
 
     folder: str
@@ -53,7 +53,7 @@ class Training(NamedTuple):
 def read_training(folder: str) -> Training:
     """Read a work directory.
 
-    If it holds several trainings, the last one counts, with the parts of it that were resumed. Tests do not count.
+    If it holds several trainings, the last one counts, together with its resumed parts. Tests do not count.
 
     Args:
         folder: The work directory.
@@ -74,10 +74,12 @@ def read_training(folder: str) -> Training:
         configs = [Config.fromfile(str(part.with_name('config.py'))) for part in parts]
         begun = max((i for i, cfg in enumerate(configs) if not cfg.get('resume')), default=0)
         cfg, parts, epochs = configs[begun], parts[begun:], configs[-1].train_cfg.max_epochs
-        cfg.train_cfg.max_epochs = epochs  # a resumed part may train for more epochs
+        cfg.train_cfg.max_epochs = epochs  # a resumed part may have more epochs
         backbone = cfg.model.get('backbone') or {}
     except Exception as error:  # a config may be anything
-        raise UserError(f'cannot read the config of a training by epochs in {folder}: {error}') from error
+        raise UserError(
+            f'cannot read the config of an epoch-based training in {folder}: {error}; leave out this folder'
+        ) from error
     metrics = [entry for entry in scalars[parts[-1]] if 'coco/bbox_mAP' in entry]
     if not metrics or metrics[-1]['step'] != epochs:
         raise UserError(
@@ -85,9 +87,11 @@ def read_training(folder: str) -> Training:
             'running, or it was interrupted (continue it with tools/train.py --resume), or its model is not a detector.'
         )
     starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
-    cfg.randomness = cfg.get('randomness') or {}  # a config without it equals one without a seed
+    # A config without randomness must equal a config whose randomness has no seed.
+    cfg.randomness = cfg.get('randomness') or {}
     seed = cfg.randomness.pop('seed', None)
-    for key in ('work_dir', 'resume'):  # a job that may be restarted has --resume from the start
+    # A job that may be restarted has --resume even in its first run, so resume must not make a difference.
+    for key in ('work_dir', 'resume'):
         cfg.pop(key, None)
     return Training(
         folder=folder,
@@ -123,9 +127,9 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
         index: The model index, ``model-index.yml``.
 
     Returns:
-        The rows, and for each folder that is left out the reason why it is not a finished training. There is one row
-        per config and start, in the order of the folders, then one per config without a training, in the order of the
-        index. If folders are given but none is a finished training, there are no rows.
+        The rows, and a list of reasons why folders are left out because they hold no finished training. First comes
+        one row per config and start, in the order of the folders, then one row per config without a training, in the
+        order of the index. If folders are given but none holds a finished training, there are no rows.
 
         - ``config``, ``data``, ``detector``, ``backbone``: names from the index, or else from the config.
         - ``start``, ``epochs``, ``seeds``: see :class:`Training`. A seed that was not set is None.
@@ -135,13 +139,14 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
         - ``paper_AP`` (from 0 to 1), ``paper_gflops`` (at 640 x 640): None if the index has no such number.
         - ``input``: height and width of the image in pixels.
         - ``params``, ``gflops`` (2 x multiply-adds): the counts at that size, before branches are folded.
-        - ``latency``, ``device``: milliseconds per image of that size, from :func:`time_inference`, and the device.
+        - ``latency``, ``device``: milliseconds per image of that size, from :func:`time_inference`, and the name of the
+          device.
 
         Without a training, ``start``, ``epochs``, ``seeds``, ``AP``, ``AP50`` and ``minutes`` are None.
 
     Raises:
-        UserError: Two folders hold the same training; two trainings with the same config name and start differ in more
-            than the seed; the index cannot be read; or a config cannot be built or has no image size.
+        UserError: Two folders hold the same training. Two trainings with the same config name and start differ in more
+            than the seed. The index cannot be read. Or a config cannot be built or has no image size.
     """
     entries = read_model_index(index)
     groups, left_out = _group(folders)

@@ -1,10 +1,10 @@
-"""What the command-line tools share."""
+"""Functions that the command-line tools share."""
 
 import argparse
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mmengine.config import DictAction
 
@@ -14,7 +14,13 @@ from .errors import UserError
 class KeyValueAction(DictAction):
     """MMEngine's action for KEY=VALUE options, with an error message for a value without '='."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} expects KEY=VALUE, got {value!r}')
@@ -34,15 +40,13 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share. They are those of MMDetection's tools."""
-    parser.add_argument(
-        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/ and the name of the config)'
-    )
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='what starts the processes of a distributed run (default: none, a single process)',
+        help='how the processes of a distributed run are started (default: none, a single process)',
     )
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

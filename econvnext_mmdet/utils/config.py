@@ -21,11 +21,11 @@ def load_config(
         path: The config file.
         cfg_options: New settings by dotted name, such as ``{'model.backbone.arch': 'mini'}``. Defaults to None.
         work_dir: The work directory. Defaults to None: the one in the config, or else ``work_dirs/`` and the name of
-            the config.
+            the config file.
         launcher: MMEngine's launcher: 'none', 'pytorch', 'slurm' or 'mpi'. Defaults to 'none'.
 
     Raises:
-        UserError: The file is missing or is not a config, or an option does not fit it.
+        UserError: The file is missing or is not a config, or an option does not fit the config.
     """
     if not Path(path).is_file():
         raise UserError(f'no config file {path}')
@@ -63,7 +63,7 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     return list(_unwrapped((cfg.get(f'{split}_dataloader') or {}).get('dataset')))
 
 
-def _unwrapped(dataset) -> Iterator[dict]:
+def _unwrapped(dataset: dict | list | tuple | None) -> Iterator[dict]:
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
             yield from _unwrapped(item)
@@ -93,7 +93,7 @@ def explain_user_errors() -> Iterator[None]:
         if found:
             raise UserError(
                 f'{image.strip()} is not a readable image: its content is damaged or its format is unknown. '
-                'Replace it, or remove it from the data set.'
+                'Replace it, or remove it from the dataset.'
             ) from error
         if '`epoch_length` must be a positive' in text:
             raise UserError(
@@ -106,7 +106,11 @@ def explain_user_errors() -> Iterator[None]:
                 'batch_size'
             ) from error
         if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in text:
-            raise UserError(f'the config has a setting that its type does not have: {text}') from error
+            raise UserError(
+                f'the config gives a type an argument that it does not have: {text}; correct the name or remove it'
+            ) from error
         if isinstance(error, KeyError) and 'is not in the' in text:
-            raise UserError(f'the config names a type that is not registered: {error.args[0]}') from error
+            raise UserError(
+                f'the config names a type that is not registered; check its name and custom_imports: {error.args[0]}'
+            ) from error
         raise

@@ -1,6 +1,7 @@
-"""The one exception for mistakes that a user can fix, and a helper for its messages."""
+"""The one exception for mistakes that a user can fix, and helpers for its messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -18,3 +19,12 @@ def examples(names: Sequence[str], most: int = 3) -> str:
         most: The number of names to show. Defaults to 3.
     """
     return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+
+
+@contextmanager
+def errors_in(place: str) -> Iterator[None]:
+    """Put a place, usually the path of a file, in front of the message of every UserError that the block raises."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{place}: {error}') from None

@@ -44,7 +44,7 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
         if kind is dict:
             expected = 'an annotation file: an object with images, annotations and categories'
         else:
-            expected = 'a results file: a list with an entry for each detection'
+            expected = 'a results file: a list with one entry per detection'
         raise UserError(f'{path} has the wrong content: expected {expected}')
     return content
 
@@ -53,12 +53,12 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file completely or not at all.
 
-    Yields a temporary name. When the block ends, the file gets its own name; when the block fails, it is removed.
+    Yields a temporary name. When the block ends, the file gets its final name. If the block fails, the file is removed.
 
     Args:
         path: The file to write. Its folder must exist by the time the block writes.
     """
-    part = path.with_name(f'.part-{path.name}')  # keeps the ending, which may decide the format
+    part = path.with_name(f'.part-{path.name}')  # keeps the file extension, which may decide the format
     try:
         yield part
         if part.exists():
@@ -81,8 +81,8 @@ def check_new_folder(path: str) -> None:
 def whole_folder(path: str) -> Iterator[Path]:
     """Write a new folder completely or not at all.
 
-    Yields an empty temporary folder. When the block ends, the folder gets its own name; when the block fails, it is
-    removed. Parent folders are created.
+    Yields an empty temporary folder. When the block ends, the folder gets its final name. If the block fails, the
+    folder is removed. Parent folders are created.
 
     Args:
         path: The folder to make.
@@ -101,19 +101,19 @@ def whole_folder(path: str) -> Iterator[Path]:
         os.rename(whole, target)
 
 
-def check_ending(path: str, endings: Sequence[str], what: str) -> None:
-    """Check how the name of a file to write ends.
+def check_extension(path: str, extensions: Sequence[str], what: str) -> None:
+    """Check the file extension of a file to write.
 
     Args:
         path: The file.
-        endings: The endings to accept, such as ``('.pth', '.safetensors')``.
-        what: The name of the file's role or option, for the message.
+        extensions: The file extensions to accept, such as ``('.pth', '.safetensors')``.
+        what: What the file is, or the option that names it, for the message.
 
     Raises:
-        UserError: The name ends differently.
+        UserError: The file has a different extension.
     """
-    if Path(path).suffix not in endings:
-        raise UserError(f'expected a name that ends in {" or ".join(endings)} for {what}; got {path}')
+    if Path(path).suffix not in extensions:
+        raise UserError(f'expected the file extension {" or ".join(extensions)} for {what}; got {path}')
 
 
 def check_writable(path: str) -> None:

@@ -1,4 +1,4 @@
-"""Building a config's model, and what its callers need to know about it."""
+"""Building a config's model, and helpers for working with models."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def build_model(cfg: Config) -> BaseModel:
-    """Build the model of a config. Its weights are those of the constructor: ``init_weights`` is not called.
+    """Build the model of a config. Its weights come from the constructors. ``init_weights`` is not called.
 
     Args:
         cfg: The whole config.
 
     Raises:
-        UserError: The config names a type that is not registered, or a setting that its type does not have.
+        UserError: The config names a type that is not registered, or gives a type an argument that it does not have.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    # MMPretrain's runner takes a classifier's preprocessor from the top of the config.
+    # MMEngine's runner does the same: a preprocessor at the top of the config is the model's, unless it has its own.
     defaults = {key: cfg[key] for key in ('data_preprocessor',) if cfg.get(key)}
     with explain_user_errors():
         return MODELS.build(cfg.model, default_args=defaults)
@@ -40,7 +40,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:
-    """The metadata that a detector needs of an image that is neither resized nor padded.
+    """The metadata that a detector needs for an image that is neither resized nor padded.
 
     Args:
         shape: Height and width of the image in pixels.
@@ -55,7 +55,7 @@ def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:
 
 
 def has_cuda_operators() -> bool:
-    """Whether MMCV's operators were compiled for the GPU. Without them a detector cannot run there."""
+    """Whether MMCV's operators were compiled for the GPU. Without them, a detector cannot run on the GPU."""
     from mmcv.ops import get_compiling_cuda_version
 
     return get_compiling_cuda_version() != 'not available'

@@ -8,8 +8,8 @@ def progress_bar(auto_refresh: bool = True) -> Progress:
     """Make a progress bar on stderr, so that stdout holds results only. Without a terminal it shows nothing.
 
     Args:
-        auto_refresh: Redraw the bar in a background thread. Turn it off around timed code, which such a thread would
-            disturb. Defaults to True.
+        auto_refresh: Redraw the bar in a background thread. Turn it off around timed code, because the thread would
+            distort the times. Defaults to True.
     """
     console = Console(stderr=True)
     return Progress(

@@ -14,12 +14,15 @@ def check_versions() -> None:
     """Check the installed versions.
 
     Raises:
-        ImportError: A library is missing, too old or broken. One line says which, what is needed and what was found.
+        ImportError: A library is missing, too old or broken. The message, one line, says which library it is, which
+            version is needed and what was found.
     """
     for name, lowest in {**NEEDED, **IF_INSTALLED}.items():
         if find_spec(name) is None:
             if name in NEEDED:
-                raise ImportError(f'econvnext_mmdet {__version__} needs {name} {lowest} or later; none is installed')
+                raise ImportError(
+                    f'econvnext_mmdet {__version__} needs {name} {lowest} or later; install it, none was found'
+                )
             continue
         try:
             found = import_module(name).__version__

@@ -1,4 +1,4 @@
-"""Reading and writing checkpoint files. A file to read may be local or at an address."""
+"""Writing checkpoint files, and reading them from local paths or URLs."""
 
 import hashlib
 import io
@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 
 import torch
@@ -19,20 +20,20 @@ from ..utils.errors import UserError
 from ..utils.files import whole_file
 
 # The formats that write_checkpoint knows.
-CHECKPOINT_ENDINGS = ('.pth', '.safetensors')
-# OpenMMLab ends the names of published files in the first digits of the content's SHA-256.
+CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')
+# In OpenMMLab, the name of a published file ends with the first digits of the SHA-256 of its content.
 HASH = re.compile(r'-([0-9a-f]{8,64})\.[a-zA-Z]+$')
 
 
 class Checkpoint(NamedTuple):
-    """A file's tensors by name, and its metadata."""
+    """The tensors of a file by name, and its metadata."""
 
     state: dict[str, Tensor]
     meta: dict[str, Any]
 
     @property
     def kind(self) -> str:
-        """'detector', 'classifier' or 'backbone', judged by the names; 'model' for anything else."""
+        """'detector', 'classifier', 'backbone', or 'model' for anything else, judged by the names of the tensors."""
         parts = {key.partition('.')[0] for key in self.state}
         if 'backbone' not in parts:
             return 'backbone' if {'stem', 'stages'} <= parts else 'model'
@@ -42,13 +43,14 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: str) -> Checkpoint:
     """Read a checkpoint: MMEngine's layout, a plain state dict or safetensors.
 
-    If training kept an exponential moving average, the result holds the averaged weights, because MMEngine's
-    ``EMAHook`` stores them as ``state_dict``. The state dict of the averaging model itself can be read too.
+    If training kept an exponential moving average (EMA) of the weights, the result holds the EMA weights, because
+    MMEngine's ``EMAHook`` stores them as ``state_dict``. The state dict of the EMA model itself (``module.*``) can be
+    read too.
 
     Args:
-        path: A local path, a ``file:`` or ``https:`` address, or any other address that MMEngine's
-            ``CheckpointLoader`` supports. If the name ends in a hash, such as ``net-0123abcd.pth``, the SHA-256 of the
-            content must begin with it.
+        path: A local path, a ``file:`` or ``https:`` URL, or any other URL that MMEngine's ``CheckpointLoader``
+            supports. If the file name ends in a hash, such as ``net-0123abcd.pth``, the SHA-256 of the content must
+            begin with it.
 
     Raises:
         UserError: The file is missing, is truncated, is not a checkpoint, has no tensors or does not match its hash.
@@ -61,9 +63,10 @@ def read_checkpoint(path: str) -> Checkpoint:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except UserError:
         raise
-    except OSError as error:  # the network or the file system failed, so the file itself may be fine
-        raise UserError(f'cannot read the checkpoint {path}: {error}') from error
-    except Exception as error:  # a broken file can make torch.load raise anything
+    except Exception as error:  # a broken file can make torch.load raise anything, even an OSError
+        if isinstance(error, URLError) or isinstance(error, OSError) and error.filename is not None:
+            # The network or the file system failed, so the file itself may be fine.
+            raise UserError(f'cannot read the checkpoint {path}: {error}') from error
         if 'weights_only' in str(error):
             raise UserError(
                 f'cannot read the checkpoint {path}: the installed MMEngine does not load training checkpoints with '
@@ -71,7 +74,7 @@ def read_checkpoint(path: str) -> Checkpoint:
             ) from error
         raise UserError(
             f'cannot read the checkpoint {path}: {_first_line(error)}. The file is truncated or is not a checkpoint. '
-            'Copy it again.'
+            'Download or copy it again, or give another file.'
         ) from error
     state = tensors_of(checkpoint)
     if not state:
@@ -129,17 +132,17 @@ def load_safetensors(path: str, map_location: Any = None) -> dict[str, Any]:
 
 
 @CheckpointLoader.register_scheme(prefixes=('file:', r'https?://.*\.safetensors$'))
-def load_address(path: str, map_location: Any = None) -> dict[str, Any]:
-    """Load from addresses that MMEngine cannot load: ``file:`` addresses, and safetensors on the network."""
+def load_url(path: str, map_location: Any = None) -> dict[str, Any]:
+    """Load from URLs that MMEngine cannot load: ``file:`` URLs, and safetensors files on the network."""
     return CheckpointLoader.load_checkpoint(local_file(path), map_location)
 
 
 def local_file(path: str) -> str:
-    """The local file for a path or an address. A file on the network is downloaded once, into PyTorch's cache.
+    """The local file for a path or a URL. A file on the network is downloaded once, into PyTorch's cache.
 
     Raises:
-        UserError: The file does not exist, cannot be downloaded, or arrives with a content that does not match the
-            hash in its name. A download that fails stores nothing.
+        UserError: The file does not exist, cannot be downloaded, or does not match the hash in its name. A download
+            that fails stores nothing.
     """
     if path.startswith('file:'):
         file = Path(unquote(urlsplit(path).path))
@@ -185,18 +188,18 @@ def pretrained_of(init_cfg: dict | Sequence[dict] | None) -> list[dict]:
     return [cfg for cfg in init_cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
 
 
-def _download(address: str, file: Path) -> None:
+def _download(url: str, file: Path) -> None:
     """Download a file completely or not at all."""
-    expected = _expected_hash(address)
+    expected = _expected_hash(url)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(address, str(file), hash_prefix=expected)
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=expected)
     except OSError as error:  # includes the errors of urllib
-        raise UserError(f'cannot download {address}: {error}') from error
+        raise UserError(f'cannot download {url}: {error}') from error
     except RuntimeError as error:
         if expected is None:
             raise
-        raise _wrong_hash(address, str(error)) from error
+        raise _wrong_hash(url, str(error)) from error
 
 
 def _expected_hash(path: str) -> str | None:
@@ -207,8 +210,8 @@ def _expected_hash(path: str) -> str | None:
 
 def _wrong_hash(path: str, difference: str) -> UserError:
     return UserError(
-        f'{path} does not match the SHA-256 in its name: {difference}. The file is damaged or was changed. Get it '
-        'again, or remove the hash from its name.'
+        f'{path} does not match the SHA-256 in its name: {difference}. The file is damaged or was changed. '
+        'Download or copy it again, or remove the hash from its name.'
     )
 
 

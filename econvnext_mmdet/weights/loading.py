@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from ..utils.errors import UserError, examples
 from .checkpoint import Checkpoint, read_checkpoint, tensors_of
 
-# A detector's backbone has output norms, and a classifier's does not. A classifier's file may therefore lack them.
+# The backbone of a detector has output norms, and the backbone of a classifier does not. The file of a classifier may
+# therefore lack them.
 OUTPUT_NORM = re.compile(r'norm\d\.')
-# BN uses its counter of batches only if its momentum is not fixed, and converted files lack the counter.
+# BatchNorm uses its counter of batches only if its momentum is None, and converted files lack the counter.
 COUNTER = 'num_batches_tracked'
 
 
@@ -25,8 +26,8 @@ def load_backbone(
 ) -> tuple[str, ...]:
     """Load every parameter and statistic of ``backbone`` from a checkpoint file.
 
-    Output norms (``norm0`` to ``norm3``) that the file lacks keep their values. The log names them, and also the parts
-    of the file that are not used, such as a classifier's head.
+    Output norms (``norm0`` to ``norm3``) that the file lacks keep their initial values. The log names them, and also
+    the parts of the file that are not used, such as the head of a classifier.
 
     Args:
         backbone: The backbone. It does not change if the file does not fit.
@@ -69,10 +70,10 @@ def load_backbone(
     backbone.load_state_dict({**counters, **fitting}, strict=False)
     notes = [f"loaded {differences.matched} of {len(own)} backbone tensors from {path}, a {kind}'s checkpoint"]
     if fresh:
-        notes.append(f'output norms that the file lacks start fresh: {", ".join(fresh)}')
+        notes.append(f'output norms that the file lacks keep their initial values: {", ".join(fresh)}')
     if differences:
-        left_fresh = ', '.join(differences.left_fresh())
-        notes.append(f'tensors left at their initial values, as the config allows: {left_fresh}')
+        not_loaded = ', '.join(differences.not_loaded())
+        notes.append(f'tensors that keep their initial values, as the config allows: {not_loaded}')
         unused |= set(differences.extra)
     skipped = sorted({key.split('.')[0] for key in state if not key.startswith(prefix)} | {_part(k) for k in unused})
     if skipped:
@@ -82,11 +83,11 @@ def load_backbone(
 
 
 class Differences(NamedTuple):
-    """The differences between the tensors of a file and those of a model.
+    """The differences between the tensors of a file and the tensors of a model.
 
     Attributes:
         total: The number of tensors in the model.
-        matched: The number of these that the file has with the same shape.
+        matched: The number of these tensors that the file has with the same shape.
         missing: The names that the file lacks.
         reshaped: The names with a different shape, each with the file's and the model's shape.
         extra: The names in the file that the model does not have.
@@ -105,7 +106,7 @@ class Differences(NamedTuple):
         Args:
             own: The model's tensors by name.
             state: The file's tensors by name.
-            fresh: Tensors, or top-level modules of them, that the file may lack. Defaults to ().
+            fresh: Names of tensors or of top-level modules that the file may lack. Defaults to ().
         """
         missing = [key for key in own if key not in state and key.split('.')[0] not in fresh and key not in fresh]
         reshaped = {
@@ -120,7 +121,7 @@ class Differences(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.missing or self.reshaped or self.extra)
 
-    def left_fresh(self) -> list[str]:
+    def not_loaded(self) -> list[str]:
         """The names of the model's tensors that are not loaded."""
         return self.missing + list(self.reshaped)
 
@@ -133,7 +134,7 @@ class Differences(NamedTuple):
             exact: Whether tensors that only the file has count as a difference.
 
         Raises:
-            UserError: There are differences. The message gives their numbers, and names as examples.
+            UserError: There are differences. The message has their numbers, and some names as examples.
         """
         problems = [
             f'{len(names)} {what} ({examples(names)})'
@@ -157,15 +158,15 @@ def prepare_state(
 ) -> None:
     """Check that a loaded checkpoint fits a model, and remove the tensors that must not be loaded.
 
-    If the heads have a different number of classes, their last layers start fresh, unless a training is resumed. Norms
-    of outputs that the model does not have are not used.
+    If the heads have a different number of classes, their last layers keep their initial values, unless a training is
+    resumed. Output norms that only the file has are not used.
 
     Args:
         model: The whole model.
-        checkpoint: A checkpoint of MMEngine, or a plain state dict, which is turned into one in place.
+        checkpoint: A checkpoint of MMEngine, or a plain state dict, which is changed in place into such a checkpoint.
         path: The file, for messages.
-        resume: Whether a training continues, so that everything must fit. Defaults to False.
-        allow_partial: Name in the log what does not fit, instead of refusing it. Defaults to False.
+        resume: Whether a training is resumed. Then everything must fit. Defaults to False.
+        allow_partial: Load the tensors that fit and name the others in the log. Defaults to False.
 
     Raises:
         UserError: Something does not fit.
@@ -197,18 +198,18 @@ def prepare_state(
     notes = [f'{differences.matched} of {differences.total} tensors are loaded from {path}']
     if norms:
         notes.append(
-            'norms of outputs that the model does not have are not used: '
+            'output norms that only the file has are not used: '
             + ', '.join(sorted({key.rpartition('.')[0] for key in norms}))
         )
     if classes:
         notes.append(
-            'layers for a different number of classes start fresh: '
+            'layers for a different number of classes keep their initial values: '
             + ', '.join(sorted({key.rpartition('.')[0] for key in classes}))
         )
     if differences:
         notes.append(
-            'tensors left at their initial values, as the config allows: '
-            f'{", ".join(differences.left_fresh()) or "none"}; not used: {", ".join(differences.extra) or "none"}'
+            'tensors that keep their initial values, as the config allows: '
+            f'{", ".join(differences.not_loaded()) or "none"}; not used: {", ".join(differences.extra) or "none"}'
         )
     print_log('; '.join(notes), logger='current')
 
@@ -261,7 +262,7 @@ def class_layers(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's parameters and statistics by name, without BN's counters."""
+    """The parameters and statistics of a model by name, without the counters of BatchNorms."""
     return {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
 
 

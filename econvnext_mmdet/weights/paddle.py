@@ -1,4 +1,4 @@
-"""Conversion of the reference's weights from PaddlePaddle to OpenMMLab's layout."""
+"""Conversion of the weights of the reference implementation (PaddlePaddle) to OpenMMLab's layout."""
 
 import hashlib
 import re
@@ -11,9 +11,9 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.errors import UserError, examples
-from ..utils.files import check_ending
+from ..utils.files import check_extension
 from ..version import __version__
-from .checkpoint import CHECKPOINT_ENDINGS, Checkpoint, write_checkpoint
+from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, write_checkpoint
 from .loading import Differences, named_tensors
 from .paddle_names import backbone_of, detector_of, to_torch_name
 from .pdparams import read_pdparams
@@ -28,8 +28,8 @@ TITLES = dict(
     PPYOLOE='PP-YOLOE',
     YOLOv10='YOLOv10',
 )
-# YOLOv10's S is absent: the reference does not show how it names the large kernels there.
-OWN_ARCHS = dict(PPYOLOECSPResNet=('S', 'M', 'L'), YOLOv10CSPDarknet=('M', 'L'))
+# The reference implementation does not show how it names the large kernels of this scale.
+UNKNOWN_NAMES = ('YOLOv10CSPDarknet', 'S')
 
 
 class Conversion(NamedTuple):
@@ -55,8 +55,8 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
         ``bbox_head.*`` for a detector.
 
     Raises:
-        UserError: The file is refused or unreadable, or has a name that the reference does not use; or a parameter of
-            the architecture is missing, is not expected or has a different shape.
+        UserError: The file is unreadable, asks for code, or has a name that the reference does not use. Or a parameter
+            is missing, is not part of the architecture, or has a different shape.
     """
     arrays = read_pdparams(source)
     backbone, detector = backbone_of(arrays), detector_of(arrays)
@@ -80,7 +80,7 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
     if detector is not None:
         state[PROJECTION] = torch.arange(_size(state, REG_BIAS[detector], source) / 4)
     parts = _neck_and_head(detector, state, source) if detector is not None else {}
-    known = OWN_ARCHS.get(backbone) or tuple(MODELS.get('EConvNeXt').arch_settings)
+    known = [name for name in MODELS.get(backbone).arch_settings if (backbone, name) != UNKNOWN_NAMES]
     if arch not in (None, *known):
         raise UserError(f'{source} holds {title}, whose arch must be one of {", ".join(known)}; got {arch}')
     candidates = [arch] if arch else known
@@ -114,16 +114,16 @@ def convert_file(
     """Convert a file with :func:`convert` and write the result to ``out``, a ``.pth`` or ``.safetensors`` file.
 
     Raises:
-        UserError: See :func:`convert`; also if ``out`` has a different ending. Nothing is written.
+        UserError: See :func:`convert`. Also if ``out`` has a different file extension. Nothing is written.
     """
-    check_ending(out, CHECKPOINT_ENDINGS, 'the converted file')
+    check_extension(out, CHECKPOINT_EXTENSIONS, 'the converted file')
     conversion = convert(source, arch, widen_factor, deepen_factor)
     write_checkpoint(out, conversion.checkpoint)
     return conversion
 
 
 def _size(state: dict[str, Tensor], key: str, source: str) -> int:
-    """The length of a tensor. The sizes of a neck or a head follow from it."""
+    """The length of a tensor, from which the sizes of a neck or a head follow."""
     if key not in state:
         raise UserError(
             f'{source} lacks the parameter that becomes {key}. The file is incomplete or holds a different model.'
@@ -132,7 +132,7 @@ def _size(state: dict[str, Tensor], key: str, source: str) -> int:
 
 
 def _neck_and_head(detector: str, state: dict[str, Tensor], source: str) -> dict[str, dict[str, Any]]:
-    """The configs of a detector's neck and head, with the sizes found in a file."""
+    """The configs of a detector's neck and head. Their sizes come from the file."""
     blocks = {match[1] for match in map(re.compile(r'neck\.bottom_up\.0\.blocks\.(\d+)\.').match, state) if match}
     neck: dict[str, Any] = dict(type=f'{detector}PAFPN', num_blocks=len(blocks))
     if detector == 'PPYOLOE':
@@ -158,7 +158,7 @@ def _model(config: dict[str, Any], parts: dict[str, dict[str, Any]], state: dict
     Args:
         config: The config of the backbone.
         parts: The configs of a detector's ``neck`` and ``bbox_head``; empty for a classifier or a backbone.
-        state: The file's tensors, under our names.
+        state: The tensors of the file, under the names of this package.
     """
     norms = {int(match[1]) for match in map(re.compile(r'backbone\.norm(\d)\.').match, state) if match}
     with torch.device('meta'):

@@ -1,18 +1,18 @@
-"""The names of the reference's parameters (PaddlePaddle), and the names of the same parameters here.
+"""The names of parameters in the reference implementation (PaddlePaddle), and their names in this package.
 
-The reference stores the classifier's linear weight as (in, out), PyTorch as (out, in), so a converter transposes
-``head.fc.weight``. The reference orders PP-YOLOE's feature maps from the deepest to the shallowest, this package from
-the shallowest to the deepest.
+Two more things differ. The reference stores the linear weight of the classifier as (in, out), and PyTorch as (out, in),
+so a converter transposes ``head.fc.weight``. The reference orders the feature maps of PP-YOLOE from the deepest to the
+shallowest, and this package from the shallowest to the deepest.
 """
 
 import re
 from collections.abc import Callable, Collection
 
-# Each rule is a pattern for Paddle's name and its replacement. The first pattern that matches the whole name counts.
+# Each rule is a pattern for Paddle's name, and a replacement. The first pattern that matches the whole name counts.
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-# The rules for backbones apply to names without the prefix ``backbone.``, which the backbone has in a detector's file.
-# The new names of an E-ConvNeXt classifier are those of MMPretrain's layout.
+# The rules for backbones apply to names without the prefix ``backbone.``, which only files of detectors have. The new
+# names of an E-ConvNeXt classifier are those of MMPretrain's layout.
 E_CONVNEXT: Rules = (
     (r'Down_Conv\.conv(\d)\.(.+)', lambda m: f'backbone.stem.{int(m[1]) - 1}.{m[2]}'),
     (r'(stages\.\d)\.down\.0\.(.+)', r'backbone.\1.down.\2'),
@@ -69,9 +69,9 @@ YOLOV10: Rules = (
     (r'yolo_head\.(o2.)_conv_(cls|reg)\.(.+)', lambda m: f'bbox_head.{BRANCHES[m[1]]}.{m[2]}_convs.{m[3]}'),
 )
 STATISTICS = {'_mean': 'running_mean', '_variance': 'running_var'}
-# Parameters that are not used: Layer Scale, which the reference builds but never multiplies with. A detector's file
-# also has the classifier's norm, which the backbone keeps, and the numbers 0 to 16, from which PP-YOLOE computes the
-# expected distances.
+# Parameters that are not used: the factors of Layer Scale, which the reference builds but never multiplies with. The
+# file of a detector also has the norm of the classifier's head, because the reference builds it in the backbone. That
+# of PP-YOLOE has the numbers 0 to 16, the constant weights with which the reference computes the expected distances.
 UNUSED = re.compile(r'(backbone\.)?stages\.\d\.blocks\.\d+\.gamma|backbone\.norm\..+|yolo_head\.proj_conv\.weight')
 
 
@@ -109,7 +109,7 @@ def to_torch_name(name: str, backbone: str = 'EConvNeXt', detector: str | None =
     """Translate the name of a parameter.
 
     Args:
-        name: Paddle's name, such as ``stages.0.conv1.bn._mean``. In a detector's file, ``backbone.`` precedes it.
+        name: Paddle's name, such as ``stages.0.conv1.bn._mean``. In the file of a detector, ``backbone.`` precedes it.
         backbone: The type of the backbone, see :func:`backbone_of`. Defaults to 'EConvNeXt'.
         detector: The type of the detector, see :func:`detector_of`. Defaults to None.
 

@@ -11,7 +11,7 @@ from ..utils.errors import UserError
 
 
 class _DType:
-    """Replaces ``numpy.dtype`` while reading. It accepts only types of numbers, with a byte order."""
+    """Replaces ``numpy.dtype`` while reading. It accepts only numeric types, in any byte order."""
 
     def __init__(self, code: Any, *_: Any):
         dtype = np.dtype(code) if isinstance(code, str) else None

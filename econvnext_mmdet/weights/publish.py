@@ -1,4 +1,4 @@
-"""Preparing a checkpoint for publication: only the tested weights, complete and checked."""
+"""Preparing a checkpoint for publication: only the weights, complete and checked."""
 
 import hashlib
 import os
@@ -10,24 +10,24 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..utils.errors import UserError
-from ..utils.files import check_ending, whole_file
+from ..utils.files import check_extension, whole_file
 from ..utils.model import build_model, unscaled_sample
-from .checkpoint import CHECKPOINT_ENDINGS, Checkpoint, read_checkpoint, write_checkpoint
+from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, read_checkpoint, write_checkpoint
 from .loading import check_fits
 
 SHAPE = (128, 160)  # height and width of the test image, in pixels
 
 
 def publish(source: str, out: str, cfg: Config | None = None) -> str:
-    """Write the weights of a checkpoint without what only training needs, to a file with their hash in its name.
+    """Write a checkpoint without the parts that only training needs. The file has its own hash in its name.
 
-    This leaves out the optimiser, the schedulers, the messages of hooks and, if training kept an exponential moving
-    average, the weights that are not averaged. The model is built with the weights of the source and again with those
-    of the new file. Both models must give bit-identical outputs.
+    The states of the optimiser and of the schedulers and the messages of hooks are left out. If training kept an
+    exponential moving average (EMA) of the weights, only the EMA weights are written. The model is built with the
+    weights of the source and again with the weights of the new file. Both models must give bit-identical outputs.
 
     Args:
         source: The checkpoint, see :func:`~econvnext_mmdet.weights.checkpoint.read_checkpoint`.
-        out: A name that ends in ``.pth`` or ``.safetensors``. The hash is inserted before the ending.
+        out: The file to write, ``.pth`` or ``.safetensors``. The hash is inserted before the file extension.
         cfg: The model's config. Defaults to None: the one that MMEngine stored in the checkpoint.
 
     Returns:
@@ -37,7 +37,7 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
         UserError: The source is unreadable, there is no config, or the weights do not fit the config's model. Nothing
             is written.
     """
-    check_ending(out, CHECKPOINT_ENDINGS, 'the published file')
+    check_extension(out, CHECKPOINT_EXTENSIONS, 'the published file')
     checkpoint = read_checkpoint(source)
     if cfg is None:
         if 'cfg' not in checkpoint.meta:
@@ -60,10 +60,10 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
 
 
 def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:
-    """The outputs for a fixed image of the config's model with these weights, as a flat list."""
+    """The outputs of the config's model with these weights, for a fixed image, as a flat list."""
     model = build_model(cfg).eval()
     check_fits(model, checkpoint.state, path, exact=True)
-    model.load_state_dict(checkpoint.state, strict=False)  # the file may lack BN's counters
+    model.load_state_dict(checkpoint.state, strict=False)  # the file may lack the counters of BatchNorms
     image = torch.rand(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         # The heads of two-stage detectors depend on proposals, which need the size of the image.

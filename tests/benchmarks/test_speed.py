@@ -23,7 +23,7 @@ def test_inference_is_timed_in_turn_and_as_deployed(monkeypatch):
         lambda self, x: (seen.append((tuple(x.shape), self.training, torch.is_grad_enabled())), forward(self, x))[1],
     )
     monkeypatch.setattr(EConvNeXt, 'switch_to_deploy', lambda self: folded.append(self), raising=False)
-    latencies, device = speed.time_inference([(cfg, (64, 96)), (cfg, (32, 64))], runs=3)
+    latencies, device = speed.time_inference([(cfg, (64, 96)), (cfg, (32, 64))], passes=3)
     assert seen == 5 * [((1, 3, 64, 96), False, False), ((1, 3, 32, 64), False, False)]
     assert len(folded) == 2
     assert len(latencies) == 2 and min(latencies) > 0

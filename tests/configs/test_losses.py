@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures('mmdet_scope')
     ],
 )
 def test_mixed_precision_gives_the_losses_of_float32(name):
-    """With autocast as in --amp, but on the CPU in bfloat16: no operation lacks a type or overflows."""
+    """Autocast works as with --amp, but on the CPU in bfloat16. No operation lacks a type or overflows."""
     cfg = Config.fromfile(ROOT / 'configs' / name)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def test_mixed_precision_gives_the_losses_of_float32(name):
 
 @pytest.mark.parametrize('path', [p for p in DETECTORS if p.parent.name in ('bccd', 'demo')], ids=lambda p: p.stem)
 def test_every_parameter_of_the_small_configs_gets_a_gradient(path):
-    """Distributed training refuses parameters without one, such as the norm of an output that the neck does not use."""
+    """Distributed training refuses parameters without a gradient, such as the norm of an output that no neck uses."""
     cfg = Config.fromfile(path)
     head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
     model, loss, _ = train_step(cfg, head.num_classes)
@@ -72,7 +72,7 @@ def test_every_parameter_of_the_coco_configs_gets_a_gradient(name):
 
 
 def test_the_demo_trains_in_a_process_group(tmp_path):
-    """With MMEngine's wrapper for distributed training, in a group of one process."""
+    """The model is in MMEngine's wrapper for distributed training, in a group of one process."""
     torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/init', rank=0, world_size=1)
     try:
         cfg = Config.fromfile(DEMO)

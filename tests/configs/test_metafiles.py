@@ -71,14 +71,14 @@ def test_no_entry_claims_weights():
     assert [name for name, model in ENTRIES.items() if model.weights] == []
 
 
-def test_results_on_data_that_we_never_trained_on_are_marked_as_the_papers():
+def test_results_on_data_without_a_training_are_marked_as_results_of_the_paper():
     for name, entry in ENTRIES.items():
         for result in entry.results or ():
             untrained = result.dataset in ('ImageNet-1k', 'DUO', 'Sonar')
             assert untrained == all("the paper's" in metric for metric in result.metrics), name
 
 
-# AP in per cent and GFLOPs of the paper's detectors, by data, detector and backbone.
+# The AP in percent and the GFLOPs of the paper's detectors, by data, detector and backbone.
 PAPER = {
     ('Sonar', 'PP-YOLOE-S', 'CSPResNet'): (42.6, 17.4),
     ('Sonar', 'PP-YOLOE-S', 'E-ConvNeXt-mini'): (50.6, 20.56),

@@ -38,7 +38,7 @@ def metrics_of(entry):
 
 
 def expected_cells(entry, columns):
-    """The cells that follow from an entry of a metafile. A result may go on with its standard deviation."""
+    """The cells that follow from an entry of a metafile. A result may continue with its standard deviation."""
     data, metrics = entry.metadata.data, metrics_of(entry)
     cells = {
         'epochs': str(entry.metadata.epochs),

@@ -27,7 +27,7 @@ def test_the_ten_lines_in_the_readme_train(tmp_path):
 
 
 def test_the_config_for_own_data_is_complete(shapes, tmp_path):
-    """With the synthetic shapes instead of cats and dogs, the checks before training find nothing."""
+    """With the synthetic shapes instead of cats and dogs, the checks before training find no problem."""
     text = page_block('docs/own_data.md', 'data/mine/').replace("_base_ = '", f"_base_ = '{ROOT}/configs/")
     text = text.replace('data/mine/', f'{shapes}/')
     text = text.replace("('cat', 'dog')", "('circle', 'square', 'triangle', 'star')")
@@ -48,7 +48,7 @@ def test_the_config_for_own_data_is_complete(shapes, tmp_path):
         (
             'dino/dino-4scale_r50_8xb2-12e_coco.py',
             (1, 2, 3),
-            dict(neck=dict(in_channels=[48, 96, 192]), num_queries=50),  # such small images have less than 900 points
+            dict(neck=dict(in_channels=[48, 96, 192]), num_queries=50),  # such small images have fewer than 900 points
         ),
     ],
 )

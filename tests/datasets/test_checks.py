@@ -139,7 +139,7 @@ def test_truncated_json_is_rejected(cfg):
         (lambda c: c['annotations'][0].update(bbox=[1, 2, 3, float('nan')]), 'annotation 1 has the bbox'),
         (lambda c: c['annotations'][0].update(category_id=9), 'annotation 1 has the category_id 9'),
         (lambda c: c['annotations'][0].update(image_id='x'), "annotation 1 has the image_id 'x'"),
-        (lambda c: c['annotations'][0].update(id=[1]), r'annotations\[0\] has the id \[1\]; expected a whole number'),
+        (lambda c: c['annotations'][0].update(id=[1]), r'\[0\] has the id \[1\]; expected a whole number or a string'),
         (lambda c: c['images'][0].update(width='64'), r"images\[0\] has the width '64'; expected a number"),
         (lambda c: c['images'][0].update(file_name=None), r'images\[0\] lacks file_name'),
     ],

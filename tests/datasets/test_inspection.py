@@ -193,13 +193,13 @@ def test_masks_that_are_loaded_must_be_good(cfg):
     edit(cfg, lambda c: c['annotations'][2].update(segmentation=[]))
     edit(cfg, lambda c: c['annotations'][3].update(segmentation=[[1, 2]]))
     with pytest.raises(
-        UserError, match='train.json: annotations without a mask: 2, for example annotation 2; the config loads'
+        UserError, match='train.json: annotations without a mask: 2, for example annotation 2. The config loads'
     ):
         check_datasets(cfg, ['train'])
     found = findings(inspect_config(cfg))
     assert {finding.severity for name, finding in found.items() if 'mask' in name} == {'error'}
     assert found['annotations without a mask'].examples == ['annotation 2', 'annotation 3']
-    assert found['masks that are neither polygons nor RLE'].examples == ['annotation 4']
+    assert found['masks that are neither valid polygons nor a valid RLE'].examples == ['annotation 4']
 
 
 def test_masks_that_are_evaluated_must_be_good(cfg):
@@ -438,7 +438,7 @@ def test_ctrl_c_stops_reading_images(cfg, monkeypatch):
     'option, says',
     [
         (['--samples', '0'], '--samples expects 1 or more, got 0'),
-        (['--picture', 'x.txt'], 'expected a name that ends in .jpg or .jpeg or .png for --picture; got x.txt'),
+        (['--picture', 'x.txt'], '--picture expects a .jpg or .png file, got x.txt'),
     ],
 )
 def test_wrong_options_are_usage_errors(monkeypatch, capsys, option, says):

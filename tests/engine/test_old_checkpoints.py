@@ -35,7 +35,7 @@ def changes(shapes, tmp_path):
 
 
 def test_a_checkpoint_of_0_1_0_gives_the_same_outputs():
-    """With the config in the checkpoint. The arrays are the outputs of version 0.1.0."""
+    """The config is that in the checkpoint. The arrays are the outputs of version 0.1.0."""
     state, meta = read_checkpoint(CHECKPOINT)
     model = build_model(Config.fromstring(meta['cfg'], file_format='.py')).eval()
     check_fits(model, state, CHECKPOINT)

@@ -46,7 +46,7 @@ def test_results_pickle_and_pictures(trained, shapes, cfg, tmp_path):
 
 
 def test_results_of_a_model_without_some_classes(shapes, tmp_path):
-    """The command in the log gives the numbers of testing."""
+    """The command that the log suggests gives the same numbers as testing."""
     changes = options(shapes, tmp_path)
     for split in ('train', 'val', 'test'):
         changes[f'{split}_dataloader.dataset.metainfo.classes'] = ('circle', 'star')
@@ -55,7 +55,7 @@ def test_results_of_a_model_without_some_classes(shapes, tmp_path):
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'two.pth')
     metrics = run_test(cfg, str(tmp_path / 'two.pth'), out=str(tmp_path / 'out.json'))
     log = next((tmp_path).glob('*/*.log')).read_text()
-    assert f'to evaluate {tmp_path}/out.json, add --classes circle star' in log
+    assert f'to evaluate {tmp_path}/out.json, run tools/eval_coco.py with --classes circle star' in log
     status, _, err = tool(
         'tools/eval_coco.py',
         shapes / 'annotations' / 'val.json',
@@ -120,7 +120,7 @@ def test_a_pickle_needs_no_coco_dataset(tmp_path):
 
 def test_outputs_that_cannot_be_written(cfg, trained, tmp_path):
     (tmp_path / 'folder.json').mkdir()
-    with pytest.raises(UserError, match='a name that ends in .pkl or .pickle or .json for --out; got .*results.txt'):
+    with pytest.raises(UserError, match='the file extension .pkl or .pickle or .json for --out; got .*results.txt'):
         run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))
     with pytest.raises(IsADirectoryError):
         run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'folder.json'))

@@ -7,7 +7,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from econvnext_mmdet.evaluation.coco_eval import ENGINES, CocoEvaluator, coco_entries, evaluate_files, mean_precision
+from econvnext_mmdet.evaluation.coco_eval import ENGINES, CocoEvaluator, coco_entries, coco_mean, evaluate_files
 from econvnext_mmdet.evaluation.coco_stats import COCO_STATS, PRECISION_STATS
 from econvnext_mmdet.utils.errors import UserError
 
@@ -125,7 +125,7 @@ def test_only_pycocotools_accepts_strings_as_ids():
     for item in (*coco['annotations'], *entries):
         item['image_id'] = f'image {item["image_id"]:04d}'
     assert CocoEvaluator(deepcopy(coco), 'pycocotools').evaluate(entries).stats == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(UserError, match="only numbers as ids of images; got 'image 0003'; use the engine 'pycoco"):
+    with pytest.raises(UserError, match="whole numbers as ids of images; got 'image 0003'; .* use the engine 'pycoco"):
         CocoEvaluator(coco)
 
 
@@ -149,31 +149,31 @@ def test_entries_from_the_output_of_a_model():
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(score=float('nan')), 'entry 4 is not a detection'),
-        (dict(score='high'), 'entry 4 is not a detection'),
-        (dict(score='0.5'), 'entry 4 is not a detection'),
-        (dict(bbox=['1', '2', '3', '4']), 'entry 4 is not a detection'),
-        (dict(image_id=[1]), 'entry 4 is not a detection'),
-        (dict(image_id=None), '1 image_id of the detections are not in the annotation file, for example None'),
-        (dict(segmentation=None), 'entry 4 is not a detection.*compressed RLE'),
-        (dict(segmentation=dict(size=[160, 160], counts='')), 'entry 4 is not a detection.*compressed RLE'),
-        (dict(segmentation=dict(size=[160, 160], counts=rle_counts([100, 300]))), 'entry 4 is not a detection'),
-        (dict(segmentation=dict(size=[160, 160], counts=rle_counts([25600, 1]))), 'entry 4 is not a detection'),
-        (dict(segmentation=dict(size=[160, 160], counts='ooooooooooooo0')), 'entry 4 is not a detection'),
-        (dict(segmentation=dict(size=[160, 160], counts='o')), 'entry 4 is not a detection'),
-        (dict(segmentation=dict(size=[160, 160], counts='~ é')), 'entry 4 is not a detection'),
-        (dict(bbox=[1, 2, 3]), 'entry 4 is not a detection.*four numbers'),
-        (dict(bbox=[1, 2, 3, float('inf')]), 'entry 4 is not a detection'),
-        (dict(bbox=None), 'entry 4 is not a detection'),
-        (dict(bbox=[]), 'entry 4 is not a detection'),
-        (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 is not a detection.*compressed RLE'),
-        (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 is not a detection.*compressed RLE'),
+        (dict(score=float('nan')), 'entry 4 .counted from 0. is not a detection: expected image_id'),
+        (dict(score='high'), 'entry 4 .* not a detection'),
+        (dict(score='0.5'), 'entry 4 .* not a detection'),
+        (dict(bbox=['1', '2', '3', '4']), 'entry 4 .* not a detection'),
+        (dict(image_id=[1]), 'entry 4 .* not a detection'),
+        (dict(image_id=None), 'have 1 values of image_id that are not in the annotation file, for example None; check'),
+        (dict(segmentation=None), 'entry 4 .* not a detection.*compressed RLE'),
+        (dict(segmentation=dict(size=[160, 160], counts='')), 'entry 4 .* not a detection.*compressed RLE'),
+        (dict(segmentation=dict(size=[160, 160], counts=rle_counts([100, 300]))), 'entry 4 .* not a detection'),
+        (dict(segmentation=dict(size=[160, 160], counts=rle_counts([25600, 1]))), 'entry 4 .* not a detection'),
+        (dict(segmentation=dict(size=[160, 160], counts='ooooooooooooo0')), 'entry 4 .* not a detection'),
+        (dict(segmentation=dict(size=[160, 160], counts='o')), 'entry 4 .* not a detection'),
+        (dict(segmentation=dict(size=[160, 160], counts='~ é')), 'entry 4 .* not a detection'),
+        (dict(bbox=[1, 2, 3]), 'entry 4 .* not a detection.*four numbers'),
+        (dict(bbox=[1, 2, 3, float('inf')]), 'entry 4 .* not a detection'),
+        (dict(bbox=None), 'entry 4 .* not a detection'),
+        (dict(bbox=[]), 'entry 4 .* not a detection'),
+        (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 .* not a detection.*compressed RLE'),
+        (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 .* not a detection.*compressed RLE'),
         (
             dict(segmentation=dict(size=[9, 9], counts='Q1')),
-            'entry 4 is not a detection.*compressed RLE of its image.s size',
+            'entry 4 .* not a detection.*compressed RLE with the size of its image',
         ),
-        (dict(image_id=4), '1 image_id of .*, for example 4; check that the results belong to its images'),
-        (dict(category_id=2), '1 category_id of .*, for example 2'),
+        (dict(image_id=4), '1 values of image_id .*, for example 4; check that both files belong to the same dataset'),
+        (dict(category_id=2), '1 values of category_id .*, for example 2'),
     ],
 )
 def test_malformed_results_are_rejected(tmp_path, change, message):
@@ -187,7 +187,7 @@ def test_malformed_results_are_rejected(tmp_path, change, message):
 def test_an_entry_that_lacks_a_field_is_rejected(tmp_path, key):
     coco, entries = make_scene()
     del entries[4][key]
-    with pytest.raises(UserError, match='entry 4 is not a detection'):
+    with pytest.raises(UserError, match='entry 4 .* not a detection'):
         evaluate_files(*write_files(tmp_path, coco, entries))
 
 
@@ -209,10 +209,10 @@ def test_an_entry_that_lacks_a_field_is_rejected(tmp_path, key):
 )
 @pytest.mark.parametrize('engine', ENGINES)
 def test_malformed_masks_in_the_ground_truth_are_rejected(engine, mask):
-    """On such masks the engines return numbers, fail or never end."""
+    """With such masks, the engines return numbers, fail or never end."""
     coco, entries = make_scene()
     coco['annotations'][3]['segmentation'] = mask
-    with pytest.raises(UserError, match='the ground truth has masks .*, 1 in all, for example annotation 4 '):
+    with pytest.raises(UserError, match='the ground truth has 1 masks .*, for example annotation 4 .counted from 1.;'):
         CocoEvaluator(coco, engine).evaluate(entries, 'segm')
     assert CocoEvaluator(coco, engine).evaluate(entries, 'bbox').stats['AP'] > 0
 
@@ -291,7 +291,7 @@ def test_unreadable_and_malformed_files_are_rejected(tmp_path):
     del coco['annotations'][3]['segmentation']
     gt.write_text(json.dumps(coco))
     with pytest.raises(
-        UserError, match='masks cannot be evaluated: .* annotations without a mask, 1 in all, .*tion 4 '
+        UserError, match='masks cannot be evaluated: .* 1 annotations without a mask, for example annotation 4 '
     ):
         evaluate_files(str(gt), str(dt))
     del coco['annotations'][2]['area'], coco['annotations'][2]['bbox']
@@ -306,6 +306,6 @@ def test_unreadable_and_malformed_files_are_rejected(tmp_path):
         evaluate_files(str(gt), str(dt))
 
 
-def test_mean_precision_ignores_what_has_no_ground_truth():
-    assert mean_precision(np.array([[0.5, -1], [0.25, 0]])) == 0.25
-    assert mean_precision(np.array([-1.0, -1.0])) == mean_precision(np.array([])) == -1
+def test_coco_mean_ignores_what_has_no_ground_truth():
+    assert coco_mean(np.array([[0.5, -1], [0.25, 0]])) == 0.25
+    assert coco_mean(np.array([-1.0, -1.0])) == coco_mean(np.array([])) == -1

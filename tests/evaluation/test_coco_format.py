@@ -66,7 +66,7 @@ def test_bad_masks_are_sorted_by_kind():
         annotation['segmentation'] = mask
     assert find_bad_masks(coco) == {
         'annotations without a mask': [0],
-        'masks that are neither polygons nor RLE': [1, 2],
+        'masks that are neither valid polygons nor a valid RLE': [1, 2],
         'masks of a different size than their image': [3],
     }
 

@@ -125,7 +125,7 @@ def test_wrong_arguments_are_rejected(scene):
             evaluate(path, samples, **kwargs)
     metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path))
     metric.dataset_meta = dict(classes=('cat', 'cow'))
-    with pytest.raises(ValueError, match=re.escape("lacks the classes ['cow'] of the model")):
+    with pytest.raises(ValueError, match=re.escape("lacks the classes ['cow'] of the dataset; correct")):
         metric.evaluate(0)
 
 

@@ -45,7 +45,7 @@ def detectors(shapes, tmp_path_factory):
 
 @pytest.fixture
 def detect_in(detectors, tmp_path):
-    """Detect with the RetinaNet in inputs. Gives the summary, the results by path and frame, and images.json."""
+    """Detect with the RetinaNet in inputs. Returns the summary, the results by path and frame, and images.json."""
 
     def run(*inputs, **changes):
         detector, out = detectors['retinanet'], tmp_path / 'out'

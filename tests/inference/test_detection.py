@@ -176,7 +176,7 @@ def test_the_annotation_file_must_have_the_images_and_classes(detect_in, annotat
     absent = coco['categories'].pop()['id']
     coco['annotations'] = [item for item in coco['annotations'] if item['category_id'] != absent]
     path.write_text(json.dumps(coco))
-    with pytest.raises(UserError, match='has no category star, .* of the file are circle, square, triangle.'):
+    with pytest.raises(UserError, match='lacks the classes star of the model; .* are circle, square, triangle.'):
         detect_in(shapes / 'val', annotations=str(path))
     assert not (tmp_path / 'out').exists()
     assert len(detect_in(shapes / 'val', annotations=str(path), classes=['circle', 'square'])[1]) == 6
@@ -203,7 +203,7 @@ def test_wrong_options_are_rejected_before_detection_starts(detect_in, shapes, t
 def test_a_classifier_is_referred_to_mmpretrain(detectors, shapes, tmp_path):
     cfg = load_config(str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_10e_shapes.py'))
     options = DetectionOptions(out=str(tmp_path / 'out'))
-    with pytest.raises(UserError, match="got that of a classifier; use MMPretrain's ImageClassificationInferencer"):
+    with pytest.raises(UserError, match="the config of a classifier; use MMPretrain's ImageClassificationInferencer"):
         detect(cfg, detectors['retinanet'].checkpoint, [str(shapes / 'val')], options)
 
 

@@ -45,7 +45,8 @@ def small(folders, work_dir, **others):
         'model.backbone.widen_factor': 0.25,
         'model.backbone.deepen_factor': 0.34,
         'model.head.in_channels': 192,
-        # After a few steps, running averages are still far from a batch's statistics: all images would score alike.
+        # With momentum 1.0, the running statistics are those of the last batch. With the default, they would still be
+        # far from any batch after a few steps, and all images would get nearly the same scores.
         'model.backbone.norm_cfg.type': 'BN',
         'model.backbone.norm_cfg.momentum': 1.0,
         'train_dataloader.batch_size': 8,
@@ -111,7 +112,7 @@ def test_testing_gives_the_same_accuracy_and_writes_predictions(trained, tested)
     assert accuracy(tested[1]) == accuracy(trained[1]) == pytest.approx(found, abs=1e-4)
 
 
-def test_pictures_have_the_images_colours(tested, folders):
+def test_pictures_have_the_colours_of_the_images(tested, folders):
     pictures = sorted((tested[0] / 'pictures').iterdir())
     assert len(pictures) == 16
     for picture in pictures:
@@ -124,7 +125,7 @@ def test_pictures_have_the_images_colours(tested, folders):
 
 
 @pytest.mark.parametrize('collate', ['pseudo_collate', 'default_collate'])
-def test_test_time_augmentation_averages_both_flips(trained, folders, tmp_path, collate):
+def test_test_time_augmentation_averages_the_image_and_its_mirror_image(trained, folders, tmp_path, collate):
     pictures, scores = {}, {}
     for name in ('plain', 'flipped', 'tta'):
         cfg = load_config(DEMO, small(folders, tmp_path / 'work'))
@@ -170,7 +171,7 @@ def test_mmpretrains_functions_accept_config_and_checkpoint(trained, tested, fol
 
 @pytest.mark.parametrize('arch', ['mini', 'tiny', 'small'])
 def test_the_inferencer_accepts_the_imagenet_configs(arch):
-    """From a local config file, without weights: its own preprocessing and 1000 classes."""
+    """It builds the classifier from a config file, without weights, and uses the preprocessing of the config."""
     config = str(ROOT / 'configs' / 'imagenet' / f'e-convnext-{arch}_16xb64_in1k.py')
     (result,) = ImageClassificationInferencer(config, pretrained=False)(np.zeros((80, 96, 3), np.uint8))
     assert result['pred_scores'].shape == (1000,) and np.isfinite(result['pred_scores']).all()
@@ -184,8 +185,8 @@ def test_resume_continues(trained, folders, tmp_path):
     assert read_checkpoint(str(tmp_path / 'epoch_3.pth')).meta['iter'] == 12
 
 
-def test_the_checkpoint_keeps_the_averaged_weights(folders, tmp_path):
-    """With the EMA hook of the ImageNet configs, the weights of a checkpoint are the average of the trained ones."""
+def test_the_checkpoint_keeps_the_ema_weights(folders, tmp_path):
+    """With the EMA hook of the ImageNet configs, the weights of a checkpoint are the EMA of the trained weights."""
     (hook,) = Config.fromfile(ROOT / 'configs' / 'imagenet' / 'e-convnext-mini_16xb64-ema_in1k.py').custom_hooks
     cfg = load_config(DEMO, small(folders, tmp_path, **{'train_cfg.max_epochs': 1}))
     cfg.custom_hooks = [hook]
@@ -193,7 +194,7 @@ def test_the_checkpoint_keeps_the_averaged_weights(folders, tmp_path):
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
     averaged, trained = checkpoint['state_dict'], checkpoint['ema_state_dict']
     weight = 'backbone.stem.0.conv.weight'
-    # After 4 steps with momentum 1e-4 the average has hardly moved, and the trained weights have.
+    # After 4 steps with momentum 1e-4, the EMA weights have hardly moved, but the trained weights have.
     moved = (trained[f'module.{weight}'] - averaged[weight]).abs().max()
     assert moved > 1e-5
     (log,) = tmp_path.rglob('*.log')
@@ -211,8 +212,9 @@ def test_a_detector_starts_from_the_classifier(trained, shapes, tmp_path, capsys
     }
     classifier = trained[0] / 'epoch_2.pth'
     train(load_config(DETECTOR, changes), pretrained=str(classifier))
-    assert "a classifier's checkpoint; output norms that the file lacks start fresh: norm1, norm2, norm3" in ''.join(
-        capsys.readouterr()
+    assert (
+        "classifier's checkpoint; output norms that the file lacks keep their initial values: norm1, norm"
+        in ''.join(capsys.readouterr())
     )
     state = read_checkpoint(str(tmp_path / 'epoch_1.pth')).state
     loaded = {
@@ -246,7 +248,7 @@ def test_testing_compares_the_classes_with_those_of_training(trained, tmp_path):
     [
         ({'train_dataloader.batch_size': 33}, 'fewer images than a batch'),
         ({'train_dataloader.batch_size': 31, 'train_dataloader.drop_last': False}, 'a batch of one image'),
-        ({'train_cfg.max_epoch': 3}, "setting that its type does not have: .*'max_epoch'"),
+        ({'train_cfg.max_epoch': 3}, "a type an argument that it does not have: .*'max_epoch'"),
         (
             {'val_evaluator.topk': [1, 17]},
             r'val_evaluator has topk=17, but the head has 16 classes; set .*topk=\(1, \)',
@@ -258,8 +260,8 @@ def test_settings_that_cannot_train(folders, tmp_path, changes, says):
         train(load_config(DEMO, small(folders, tmp_path, **changes)))
 
 
-def test_the_pages_config_for_own_images_is_complete(folders, tmp_path):
-    """With 16 classes in place of three."""
+def test_the_config_for_own_images_on_the_page_is_complete(folders, tmp_path):
+    """The test sets 16 classes instead of three."""
     text = page_block('docs/weights.md', 'data/own/')
     text = text.replace("_base_ = '", f"_base_ = '{ROOT}/configs/").replace('data/own/', f'{folders}/')
     (tmp_path / 'own.py').write_text(text.replace('num_classes=3', 'num_classes=16'))
@@ -275,7 +277,7 @@ def test_test_time_augmentation_is_checked_too(trained, folders, tmp_path):
         run_test(cfg, str(trained[0] / 'epoch_2.pth'), tta=True)
 
 
-def test_a_missing_data_set_is_an_error_before_anything_is_written(tmp_path):
+def test_a_missing_dataset_is_an_error_before_anything_is_written(tmp_path):
     work_dir = tmp_path / 'work'
     cfg = load_config(DEMO, small('nowhere', work_dir))
     imagenet = load_config(
@@ -314,7 +316,7 @@ EMA = dict(type='EMAHook', momentum=0.5, update_buffers=True, priority='ABOVE_NO
 
 @pytest.mark.parametrize('task, hooks', [('classifier', [EMA]), ('detector', [])])
 def test_two_processes_train_as_one(task, hooks, folders, shapes, tmp_path):
-    """With torchrun on the CPU, both end with the same weights and statistics, and they save what they evaluated."""
+    """With torchrun on the CPU, both end with the same weights and statistics, and save what they evaluated."""
     changes = small(folders, tmp_path / 'work') if task == 'classifier' else options(shapes, tmp_path / 'work')
     config = DEMO if task == 'classifier' else DETECTOR
     (tmp_path / 'two.py').write_text(

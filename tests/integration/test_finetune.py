@@ -52,7 +52,7 @@ def test_frozen_stages_and_statistics_stay_bit_equal(pretrained, shapes, tmp_pat
     }
 
 
-def test_fresh_output_norms_collect_statistics(pretrained, shapes, tmp_path):
+def test_output_norms_without_weights_collect_statistics(pretrained, shapes, tmp_path):
     """The file of a classifier has no output norms. With frozen initial statistics they would not normalise."""
     path, before = pretrained
     torch.save({key: value for key, value in before.items() if not key.startswith('norm')}, path)

@@ -41,7 +41,7 @@ def test_training_ends_with_the_table_and_the_checkpoint(trained):
 
 
 def test_the_same_seed_gives_the_same_weights(trained, shapes, tmp_path):
-    """Bit for bit."""
+    """The weights are equal bit for bit."""
     train(load_config(DEMO, options(shapes, tmp_path)))
     first, second = (
         torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict'] for folder in (trained[0], tmp_path)
@@ -62,9 +62,8 @@ def test_resume_continues_where_training_stopped(trained, shapes, tmp_path):
 def test_pretrained_starts_the_backbone_bit_equal(trained, shapes, tmp_path):
     path = str(trained[0] / 'epoch_2.pth')
     changes = {**options(shapes, tmp_path), 'optim_wrapper.optimizer.lr': 0.0, 'train_cfg.max_epochs': 1}
-    changes['model.backbone.norm_eval'] = (
-        True  # with a learning rate of 0 and frozen statistics, training changes nothing
-    )
+    # With a learning rate of 0 and frozen statistics, training changes nothing.
+    changes['model.backbone.norm_eval'] = True
     train(load_config(DEMO, changes), pretrained=path)
     started = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
     for key, value in torch.load(path, weights_only=False)['state_dict'].items():

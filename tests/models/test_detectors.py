@@ -1,4 +1,4 @@
-"""PP-YOLOE and YOLOv10: against the arrays of the reference, against second implementations, and their errors."""
+"""PP-YOLOE and YOLOv10 against the reference implementation and against second implementations, and their errors."""
 
 from functools import cache
 
@@ -76,7 +76,7 @@ def reference(name):
     model = reduced(name)
     checkpoint = dict(state_dict=converted(name))
     prepare_state(model, checkpoint, name)  # as load_from does: every tensor must match
-    model.load_state_dict(checkpoint['state_dict'], strict=False)  # the file lacks BN's counters
+    model.load_state_dict(checkpoint['state_dict'], strict=False)  # the file lacks the counters of BatchNorms
     with np.load(REFERENCE / f'{name}_reduced.npz') as file:
         arrays = {key: torch.from_numpy(value) for key, value in file.items()}
     return model.double().eval(), {
@@ -85,7 +85,7 @@ def reference(name):
 
 
 def converted(name):
-    """The weights of a reduced detector of the reference, under our names."""
+    """The weights of a reduced detector of the reference, under the names of this package."""
     factors = {key: SIZES[name][0][key] for key in ('arch', 'widen_factor', 'deepen_factor')}
     return dict(convert(str(REFERENCE / f'{name}_reduced.pdparams'), **factors).checkpoint.state)
 
@@ -162,7 +162,7 @@ def test_assignments_and_losses_of_ppyoloe_equal_the_reference(epoch, assigner, 
 
 
 def test_losses_of_yolov10_equal_the_reference():
-    """The reference multiplies its losses by 16, for its batch and a constant."""
+    """The reference multiplies its losses by 16: by the batch size, 2, and by a constant."""
     model, arrays = reference('yolov10_e_convnext_tiny')
     with torch.no_grad():
         losses = model.bbox_head.loss(model.extract_feat(arrays['image']), samples(ground_truth(arrays)))
@@ -201,7 +201,10 @@ def test_losses_of_yolov10_equal_the_reference():
     ],
 )
 def test_sizes_equal_the_reference(base, changes, gmacs, params, inference):
-    """At 640 x 640 with 4 classes. Convolutions count, and PP-YOLOE's projection of 17 bins to a distance."""
+    """The counts are for 640 x 640 pixels and 4 classes. Only convolutions count.
+
+    In the reference, PP-YOLOE's projection of 17 bins to a distance is a convolution, too.
+    """
     cfg = Config.fromfile(BASES / f'{base}.py')
     for key, value in {'bbox_head.num_classes': 4, **changes}.items():
         value = {k: v for k, v in value.items() if k != '_delete_'} if isinstance(value, dict) else value
@@ -222,7 +225,7 @@ def test_sizes_equal_the_reference(base, changes, gmacs, params, inference):
 
 
 @pytest.mark.parametrize('name, num_classes', [(name, number) for name in sorted(SIZES) for number in (1, 8)])
-def test_load_from_starts_only_class_layers_fresh_for_a_different_number_of_classes(name, num_classes):
+def test_load_from_leaves_out_only_class_layers_for_a_different_number_of_classes(name, num_classes):
     model, checkpoint = reduced(name, num_classes), dict(state_dict=converted(name))
     prepare_state(model, checkpoint, name)
     left = [key for key in named_tensors(model) if key not in checkpoint['state_dict']]

@@ -1,4 +1,4 @@
-"""The backbone and the classifier's head: against the arrays of the reference, a second implementation, and errors."""
+"""The backbone and the head of the classifier against the reference implementation and a second implementation."""
 
 import copy
 
@@ -339,7 +339,7 @@ def test_layer_depth_rises_from_the_stem_to_the_head():
     model = EConvNeXt('small', widen_factor=0.125)
     depths = [model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()]
     layers, counts = zip(*depths)
-    assert set(counts) == {14}  # the stem, 1 + 1 + 9 + 1 threes of blocks, the rest
+    assert set(counts) == {14}  # the stem, 1 + 1 + 9 + 1 layers of three blocks, and the rest
     assert set(layers) == set(range(14)) and layers[0] == 0
     assert model.get_layer_depth('stages.2.blocks.26.pwconv1.weight') == (11, 14)
     assert model.get_layer_depth('stages.2.down.conv.weight') == (3, 14)

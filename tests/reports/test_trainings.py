@@ -48,7 +48,7 @@ def settings():
 
 @pytest.fixture
 def work_dir(settings, tmp_path):
-    """A function that makes a work directory like MMEngine: AP and AP50 of an epoch, a config, a log of 90 seconds."""
+    """A function that makes a work directory like MMEngine: a config, a log of 90 seconds, AP and AP50 of an epoch."""
 
     def make(name, ap, seed=0, config='retinanet_1x', start=None, epoch=12, part=1, extra=''):
         folder = tmp_path / name
@@ -89,7 +89,7 @@ def index(settings, tmp_path):
 
 
 def counts(cfg, shape):
-    """Count the parameters, and the GFLOPs with a hook on each convolution, which is all a one-stage detector has."""
+    """Count the parameters, and the GFLOPs of all convolutions. A one-stage detector has no other multiply-adds."""
     init_default_scope('mmdet')
     model = MODELS.build(cfg.model).eval()
     macs = []
@@ -122,7 +122,7 @@ def test_seeds_share_a_row_but_starts_do_not(work_dir, index):
 
 
 def test_unset_seeds_share_a_row(work_dir, index, tmp_path):
-    """MMEngine draws a different seed for each training. A job that may be restarted has --resume from the start."""
+    """MMEngine draws a different seed for each training. A job that may be restarted always has --resume."""
     unset = 'del randomness\n'
     folders = [
         work_dir('a', 0.1, extra=unset),
@@ -286,7 +286,7 @@ def test_folders_without_a_finished_training_are_left_out(work_dir, index, tmp_p
         read_training(str(tmp_path / 'x'))
     (row, _), (left_out,) = compare_trainings([work_dir('a', 0.3, epoch=11), work_dir('f', 0.2)], index)
     assert 'a has no evaluation of boxes after its last epoch, 12' in left_out and row['AP']['values'] == [0.2]
-    with pytest.raises(UserError, match='cannot read the config of a training by epochs in .*e: '):
+    with pytest.raises(UserError, match='cannot read the config of an epoch-based training in .*e: .*; leave out'):
         read_training(work_dir('e', 0.3, extra='train_cfg = dict(max_iters=5)\n'))
 
 

@@ -84,7 +84,7 @@ def test_benchmark_training():
     )
     assert status == 0, err
     speed, hours = re.search(
-        r'shapes.py: ([\d.]+) images/s, 2 a step, 64 x 64, CPU, .*; 9 epochs of 3,600 images: '
+        r'shapes.py: ([\d.]+) images/s, 2 images per step, 64 x 64, CPU, .*; 9 epochs of 3,600 images: '
         r'([\d.]+) hours',
         out,
     ).groups()

@@ -60,8 +60,11 @@ def test_the_type_name_has_no_scope_and_no_module():
         (ValueError('in worker 0 ... failed to load image: a/b.jpg'), '^a/b.jpg is not a readable image'),
         (ValueError('`epoch_length` must be a positive integer'), 'fewer images than a batch'),
         (ValueError('Expected more than 1 value per channel when training'), 'batch of one image'),
-        (TypeError("__init__() got an unexpected keyword argument 'size'"), "does not have: .* 'size'"),
-        (KeyError('Net is not in the model registry'), 'not registered: Net is not in'),
+        (
+            TypeError("__init__() got an unexpected keyword argument 'size'"),
+            "does not have: .* 'size'; correct the name",
+        ),
+        (KeyError('Net is not in the model registry'), 'not registered; check its name and custom_imports: Net is'),
     ],
 )
 def test_errors_of_the_libraries_are_explained(error, says):

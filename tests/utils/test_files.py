@@ -3,7 +3,7 @@ import json
 import pytest
 
 from econvnext_mmdet.utils.errors import UserError
-from econvnext_mmdet.utils.files import check_ending, load_json, whole_file, whole_folder, write_json
+from econvnext_mmdet.utils.files import check_extension, load_json, whole_file, whole_folder, write_json
 
 
 def test_json_is_read_back(tmp_path):
@@ -17,7 +17,7 @@ def test_json_is_read_back(tmp_path):
     [
         ('{', dict, 'cannot read .*x.json as JSON'),
         ('[]', dict, 'expected an annotation file: an object with images, annotations and categories'),
-        ('{}', list, 'expected a results file: a list with an entry for each detection'),
+        ('{}', list, 'expected a results file: a list with one entry per detection'),
     ],
 )
 def test_wrong_json_is_an_error(tmp_path, content, kind, says):
@@ -54,7 +54,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
         pytest.fail('the block runs')
 
 
-def test_a_wrong_ending_is_an_error():
-    check_ending('a.b/picture.jpg', ('.jpg', '.png'), '--picture')
-    with pytest.raises(UserError, match='ends in .jpg or .png for --picture; got a.gif'):
-        check_ending('a.gif', ('.jpg', '.png'), '--picture')
+def test_a_wrong_file_extension_is_an_error():
+    check_extension('a.b/picture.jpg', ('.jpg', '.png'), '--picture')
+    with pytest.raises(UserError, match='expected the file extension .jpg or .png for --picture; got a.gif'):
+        check_extension('a.gif', ('.jpg', '.png'), '--picture')

@@ -30,8 +30,8 @@ def test_a_classifier_gets_the_preprocessor_of_its_config():
 @pytest.mark.parametrize(
     'changes, says',
     [
-        ({'model.backbone.type': 'EConvNext'}, 'not registered: .*EConvNext is not in'),
-        ({'model.backbone.widths': 3}, 'a setting that its type does not have: .*widths'),
+        ({'model.backbone.type': 'EConvNext'}, 'not registered; .*EConvNext is not in'),
+        ({'model.backbone.widths': 3}, 'a type an argument that it does not have: .*widths.*; correct the name'),
     ],
 )
 def test_an_error_in_the_model_is_explained(changes, says):

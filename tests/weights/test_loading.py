@@ -50,7 +50,7 @@ def test_init_cfg_loads_strictly(small, trained_state, save):
         wider.init_weights()
 
 
-def test_output_norms_that_the_file_lacks_start_fresh(small, trained_state, save, logged):
+def test_output_norms_that_the_file_lacks_keep_their_initial_values(small, trained_state, save, logged):
     lacking = ('norm0', 'norm3')
     content = {f'backbone.{key}': value for key, value in trained_state.items() if not key.startswith(lacking)}
     content['head.fc.weight'] = torch.zeros(2, 2)
@@ -60,7 +60,7 @@ def test_output_norms_that_the_file_lacks_start_fresh(small, trained_state, save
     for key, value in model.state_dict().items():
         expected = fresh if key.startswith(lacking) else trained_state
         assert torch.equal(value, expected[key]), key
-    assert 'start fresh: norm0, norm3' in logged[0] and logged[0].endswith('not used: head')
+    assert 'keep their initial values: norm0, norm3' in logged[0] and logged[0].endswith('not used: head')
     count = sum('num_batches_tracked' not in key for key in content) - 1
     assert f'loaded {count} of {count + 8} backbone tensors' in logged[0]
     assert "a classifier's checkpoint" in logged[0]
@@ -245,7 +245,7 @@ def test_load_from_accepts_different_classes_and_partial_files(runner, save, log
     running.load_or_resume()
     for key, value in running.model.state_dict().items():
         assert torch.equal(value, fresh[key] if 'retina_cls' in key else eighty[key]), key
-    assert 'layers for a different number of classes start fresh: bbox_head.retina_cls' in logged[-1]
+    assert 'layers for a different number of classes keep their initial values: bbox_head.retina_cls' in logged[-1]
 
     state = {key: value for key, value in detector().state_dict().items() if not key.startswith('neck.')}
     changes = {'load_from': save(state), 'default_hooks.strict_load.allow_partial': True}
@@ -258,8 +258,8 @@ def test_load_from_accepts_different_classes_and_partial_files(runner, save, log
     assert 'initial values, as the config allows: neck.lateral_convs.0.conv.weight, ' in logged[-1]
 
 
-def test_resuming_is_strict_and_restores_the_average(runner, tmp_path):
-    """An averaged checkpoint resumes with both sets of weights. A different number of classes is refused."""
+def test_resuming_is_strict_and_restores_the_ema(runner, tmp_path):
+    """A checkpoint with EMA weights resumes with both sets of weights. A different number of classes is refused."""
     running = runner({'train_cfg.max_epochs': 1}, ema=True)
     running.train()
     path = tmp_path / 'work' / 'epoch_1.pth'

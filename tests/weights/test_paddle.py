@@ -236,5 +236,5 @@ def test_files_that_do_not_fit_are_refused(write_pdparams, tmp_path, damage, arc
 
 
 def test_out_must_be_a_checkpoint(tmp_path):
-    with pytest.raises(UserError, match='ends in .pth or .safetensors for the converted file'):
+    with pytest.raises(UserError, match='file extension .pth or .safetensors for the converted file'):
         convert_file(source('mini'), str(tmp_path / 'net.txt'), **factors('mini'))

@@ -19,7 +19,7 @@ from ..helpers import DEMO, ROOT, options, tool
 
 @pytest.fixture(scope='module')
 def averaged(shapes, tmp_path_factory):
-    """The checkpoint of a training with an exponential moving average."""
+    """The checkpoint of a training with an exponential moving average (EMA) of the weights."""
     work_dir = tmp_path_factory.mktemp('published')
     cfg = Config.fromfile(DEMO)
     cfg.merge_from_dict({**options(shapes, work_dir), 'train_cfg.max_epochs': 1})
@@ -29,7 +29,7 @@ def averaged(shapes, tmp_path_factory):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_only_the_averaged_weights_are_published(averaged, shapes, tmp_path, suffix):
+def test_only_the_ema_weights_are_published(averaged, shapes, tmp_path, suffix):
     if suffix == '.pth':
         status, out, err = tool('tools/model_converters/publish_model.py', averaged, tmp_path / 'some' / 'net.pth')
         assert status == 0, err
@@ -76,7 +76,7 @@ def test_other_models_can_be_published(tmp_path, name):
 
 
 def test_errors_leave_no_file_behind(averaged, tmp_path):
-    with pytest.raises(UserError, match='ends in .pth or .safetensors for the published file'):
+    with pytest.raises(UserError, match='file extension .pth or .safetensors for the published file'):
         publish(averaged, str(tmp_path / 'net.onnx'))
     with pytest.raises(UserError, match='no checkpoint file'):
         publish(str(tmp_path / 'absent.pth'), str(tmp_path / 'net.pth'))

@@ -9,8 +9,8 @@ from econvnext_mmdet.utils import cli
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write a folder with an HTML page, its plots, and the numbers as JSON: precision and recall, AP by '
-        'class, size and IoU, class confusion, kinds of errors, best and worst images. Several results files are '
-        'compared, and so are their masks if all of them have masks.'
+        'class, size and IoU, class confusion, kinds of errors, best and worst images. If you give several results '
+        'files, the page compares them, and also their masks if all of them have masks.'
     )
     parser.add_argument('annotations', help='COCO annotation file (JSON)')
     parser.add_argument(
@@ -24,8 +24,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=(),
         metavar='FILE',
-        help='training logs, WORK_DIR/*/vis_data/scalars.json, for curves of loss and AP. One log per results file, in '
-        'the same order, is named after that file',
+        help='training logs, WORK_DIR/*/vis_data/scalars.json, for curves of loss and AP. If you give one log per '
+        'results file, in the same order, the curves get the names of the results files',
     )
     parser.add_argument(
         '--classes',
@@ -38,15 +38,20 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=0.3,
         metavar='SCORE',
-        help='lowest score for the class confusion and the pictures (default: 0.3)',
+        help='ignore detections below this score in the class confusion and the pictures (default: 0.3)',
     )
-    parser.add_argument('--out', default='report', metavar='FOLDER', help='folder to make (default: report)')
+    parser.add_argument(
+        '--out',
+        default='report',
+        metavar='FOLDER',
+        help='folder to make; it must not exist (default: report)',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.reports.results_page import write_report
 
     page = write_report(

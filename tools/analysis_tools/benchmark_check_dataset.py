@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time `tools/check_dataset.py --annotations-only`: tools/analysis_tools/benchmark_check_dataset.py"""
+"""Measure the time of `tools/check_dataset.py --annotations-only`: tools/analysis_tools/benchmark_check_dataset.py"""
 
 import argparse
 
@@ -8,7 +8,7 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Time the inspection of annotations with masks, on random data with the statistics of '
+        description='Measure how long the check of annotations with masks takes, on random data with the statistics of '
         "COCO's training set. Needs 0.5 GB of disk and takes some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.benchmarks.data_inspection import time_inspection
 
     seconds, size, (inspection,) = time_inspection(**vars(args))

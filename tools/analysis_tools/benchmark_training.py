@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time training without data: tools/analysis_tools/benchmark_training.py configs/retinanet_e_convnext.py"""
+"""Measure the speed of training: tools/analysis_tools/benchmark_training.py configs/retinanet_e_convnext.py"""
 
 import argparse
 
@@ -11,8 +11,9 @@ IMAGES = {'data/imagenet': 1_281_167, 'data/coco': 117_266}
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Time training steps of configs on random images in memory, on the first GPU or else on the CPU. '
-        'Prints how long all epochs of the config would take on one such device, without reading images.'
+        description='Measure the time of training steps of configs on random images in memory, on the first GPU, or on '
+        'the CPU if there is no GPU. Prints how long all epochs of the config would take on one such device, without '
+        'reading images.'
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
     parser.add_argument(
@@ -20,30 +21,30 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: 224 224 for a classifier, the size of the test images for a detector that '
-        'resizes all of them to one shape, else 800 1280)',
+        help='image size in pixels (default: classifier: 224 224; detector with a fixed test size: that size; other '
+        'detectors: 800 1280)',
     )
     parser.add_argument('--batch-size', type=int, help='images per step (default: the batch size of the config)')
-    parser.add_argument('--steps', type=int, default=10, help='number of timed steps (default: 10)')
+    parser.add_argument('--steps', type=int, default=10, help='number of steps to measure (default: 10)')
     parser.add_argument(
         '--images',
         type=int,
         help='images per epoch, to compute the hours of all epochs (default: 1281167 for configs of ImageNet-1K, '
-        '117266 for configs of COCO; other configs get no hours)',
+        '117266 for configs of COCO; for other configs no hours are printed)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     args = parser.parse_args()
     if args.shape and min(args.shape) < 32:
-        parser.error(f'--shape expects two numbers from 32, got {args.shape[0]} {args.shape[1]}')
+        parser.error(f'--shape expects two numbers of at least 32, got {args.shape[0]} {args.shape[1]}')
     for name in ('batch_size', 'steps', 'images'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} expects a number from 1, got {getattr(args, name)}')
+            parser.error(f'--{name.replace("_", "-")} expects a number of at least 1, got {getattr(args, name)}')
     return args
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from mmengine.logging import MMLogger
 
     from econvnext_mmdet.benchmarks.complexity import default_shape
@@ -57,7 +58,7 @@ def main() -> None:
         speed = time_training(cfg, shape, args.batch_size, args.steps, args.amp)
         memory = '' if speed.memory is None else f', {speed.memory:.1f} GiB'
         print(
-            f'{path}: {speed.images:.3g} images/s, {speed.batch_size} a step, {shape[0]} x {shape[1]}, '
+            f'{path}: {speed.images:.3g} images/s, {speed.batch_size} images per step, {shape[0]} x {shape[1]}, '
             f'{speed.device}{memory}',
             end='',
         )

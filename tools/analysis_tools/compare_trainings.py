@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare trainings in one table: tools/analysis_tools/compare_trainings.py work_dirs/finetune/*"""
+"""Compare training runs in one table: tools/analysis_tools/compare_trainings.py work_dirs/finetune/*"""
 
 import argparse
 import sys
@@ -15,14 +15,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Print a Markdown table of trained detectors, with one row per config and starting checkpoint: '
         "mean and standard deviation over the seeds, from the evaluations after the last epoch. The paper's numbers "
-        'stand next to them, and each of its detectors without a training gets a row. Parameters, GFLOPs and latency '
-        'are measured, on the first GPU or else on the CPU.'
+        'are in the same table; its detectors that were not trained have their own rows. The tool counts parameters '
+        'and GFLOPs, and measures the latency on the first GPU, or on the CPU if there is no GPU.'
     )
     parser.add_argument(
         'work_dirs',
         nargs='*',
         metavar='WORK_DIR',
-        help="work directory of a training (default: none, only the paper's rows)",
+        help="work directory of a training run (default: none; the table then has only the paper's rows)",
     )
     parser.add_argument('--json', metavar='FILE', help='also write the rows, with the values of each seed, as JSON')
     return parser.parse_args()
@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them. MMDetection prints to stdout when it is
-    # imported, and stdout is for the table.
+    # Imported here, because these imports are slow and --help does not need them. MMDetection prints to stdout when it
+    # is imported, and stdout is for the table.
     with redirect_stdout(sys.stderr):
         from econvnext_mmdet.reports.trainings import compare_trainings, trainings_table
         from econvnext_mmdet.utils.errors import UserError

@@ -9,7 +9,7 @@ from econvnext_mmdet.utils import cli
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Print the parameters and multiply-adds (MACs) of a config's detector or classifier, and of its "
-        'backbone alone. Convolutions, linear layers and matrix products count, as in papers.'
+        'backbone alone. Only convolutions, linear layers and matrix products are counted, the same as in papers.'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -17,18 +17,18 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: 224 224 for a classifier, the size of the test images for a detector that '
-        'resizes all of them to one shape, else 800 1280)',
+        help='image size in pixels (default: classifier: 224 224; detector with a fixed test size: that size; other '
+        'detectors: 800 1280)',
     )
     args = parser.parse_args()
     if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape expects two numbers from 1, got {args.shape[0]} {args.shape[1]}')
+        parser.error(f'--shape expects two numbers of at least 1, got {args.shape[0]} {args.shape[1]}')
     return args
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.benchmarks.complexity import count_model, default_shape
     from econvnext_mmdet.utils.config import is_classification, load_config
 

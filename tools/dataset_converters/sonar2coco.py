@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Split the sonar set and convert it to COCO JSON: tools/dataset_converters/sonar2coco.py data/sonar"""
+"""Split the sonar dataset and convert it to COCO JSON: tools/dataset_converters/sonar2coco.py data/sonar"""
 
 import argparse
 from pathlib import Path
@@ -9,11 +9,11 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Split the labelled images of the sonar set at random, convert their XML to COCO's JSON, and "
-        'report what was dropped and why. Writes ROOT/annotations/train.json and val.json. The images stay in '
+        description="Split the labelled images of the sonar dataset at random, convert their XML to COCO's JSON, and "
+        'list what was dropped and why. Writes ROOT/annotations/train.json and val.json. The images stay in '
         'ROOT/images.'
     )
-    parser.add_argument('root', help='folder of the set, with images/ (.bmp) and xml/ (.xml)')
+    parser.add_argument('root', help='folder of the dataset, with images/ (.bmp) and xml/ (.xml)')
     parser.add_argument(
         '--val-fraction',
         type=float,
@@ -26,7 +26,8 @@ def parse_args() -> argparse.Namespace:
         '--classes',
         nargs='+',
         metavar='CLASS',
-        help='the classes in their order, for example cube "human body" (default: the eight classes of the set)',
+        help='the class names, in the order of their ids, for example cube "human body" (default: the eight classes of '
+        'the dataset)',
     )
     parser.add_argument('--out-dir', help='output folder (default: ROOT/annotations)')
     return parser.parse_args()
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.datasets.converters.sonar import CLASSES, sonar_to_coco
 
     out_dir = Path(args.out_dir or Path(args.root) / 'annotations')

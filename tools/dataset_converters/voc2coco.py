@@ -9,10 +9,10 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Convert Pascal VOC annotations to COCO's JSON, and report what was dropped and why. Writes "
+        description="Convert Pascal VOC annotations to COCO's JSON, and list what was dropped and why. Writes "
         'ROOT/annotations/SPLIT.json. The images stay in ROOT/JPEGImages.'
     )
-    parser.add_argument('root', help='VOC folder, with Annotations/, JPEGImages/ and ImageSets/Main/')
+    parser.add_argument('root', help='VOC folder, with Annotations/, JPEGImages/ and, optionally, ImageSets/Main/')
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         '--classes',
         nargs='+',
         metavar='CLASS',
-        help='the classes in their order (default: all classes in Annotations, sorted)',
+        help='the class names, in the order of their ids (default: all classes in Annotations, sorted)',
     )
     parser.add_argument('--out-dir', help='output folder (default: ROOT/annotations)')
     return parser.parse_args()
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.datasets.converters.voc import voc_to_coco
 
     root = Path(args.root)

@@ -8,38 +8,38 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Convert a .pdparams file to a checkpoint for MMPretrain and MMDetection. The file may hold an '
-        'E-ConvNeXt classifier or backbone, or PP-YOLOE or YOLOv10 with E-ConvNeXt or with its own backbone. Paddle is '
-        'not needed, and no code in the file is run.'
+        description='Convert a .pdparams file to a checkpoint for MMPretrain and MMDetection. The file can contain an '
+        'E-ConvNeXt classifier or backbone, or PP-YOLOE or YOLOv10 with E-ConvNeXt or with its own backbone. The tool '
+        'does not need Paddle, and it does not run any code in the file.'
     )
     parser.add_argument('source', help='.pdparams file')
     parser.add_argument('out', help='.pth or .safetensors file to write')
     parser.add_argument(
         '--arch',
         choices=('mini', 'tiny', 'small', 'S', 'M', 'L'),
-        help="arch of the backbone: mini, tiny or small for E-ConvNeXt, S, M or L for PP-YOLOE's own backbone, M or L "
-        "for YOLOv10's own (default: the one that fits the file)",
+        help="size (arch) of the backbone: mini, tiny or small for E-ConvNeXt, S, M or L for PP-YOLOE's own backbone, "
+        "M or L for YOLOv10's own (default: detected from the file)",
     )
     parser.add_argument(
         '--widen-factor',
         type=float,
         default=1.0,
         metavar='FACTOR',
-        help='widen_factor of the backbone, if its widths are not the published ones (default: 1)',
+        help='widen_factor of the backbone, if its numbers of channels are not the published ones (default: 1)',
     )
     parser.add_argument(
         '--deepen-factor',
         type=float,
         default=1.0,
         metavar='FACTOR',
-        help='deepen_factor of the backbone, if its depths are not the published ones (default: 1)',
+        help='deepen_factor of the backbone, if its numbers of blocks are not the published ones (default: 1)',
     )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.weights.paddle import convert_file
 
     (state, meta), unused = convert_file(args.source, args.out, args.arch, args.widen_factor, args.deepen_factor)

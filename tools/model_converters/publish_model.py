@@ -8,18 +8,18 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Write the weights of a checkpoint without the optimiser's state, with a hash in the file's name, "
-        'and check that the model gives the same outputs with them.'
+        description="Write the weights of a checkpoint, without the optimiser's state, to a file with a hash in its "
+        'name. The tool checks that the model gives the same outputs with the published weights.'
     )
-    parser.add_argument('source', help='checkpoint file of a training')
-    parser.add_argument('out', help='.pth or .safetensors file to write; the hash is added before the ending')
+    parser.add_argument('source', help='checkpoint file of a training run')
+    parser.add_argument('out', help='.pth or .safetensors file to write; the hash is added before the file extension')
     parser.add_argument('--config', help='config of the model (default: the one in the checkpoint)')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    # These imports are slow. --help and wrong options answer without them.
+    # Imported here, because these imports are slow and --help does not need them.
     from econvnext_mmdet.utils.config import load_config
     from econvnext_mmdet.weights.publish import publish
 

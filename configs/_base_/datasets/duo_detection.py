@@ -1,5 +1,5 @@
-# DUO (arXiv 2106.05681; on GitHub as chongweiliu/DUO): underwater photographs, 6,671 to train on and the 1,111 of the
-# test split to evaluate on. The published files are already in COCO's format:
+# DUO (arXiv 2106.05681; on GitHub as chongweiliu/DUO): underwater photographs. Training uses 6,671 images, evaluation
+# uses the 1,111 images of the test split. The published files are already in COCO's format:
 #   data/DUO/annotations/instances_train.json, instances_test.json
 #   data/DUO/images/train/, test/
 _base_ = 'coco_detection_640.py'

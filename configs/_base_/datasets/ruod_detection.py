@@ -1,5 +1,5 @@
-# RUOD (Neurocomputing 2023; on GitHub as dlut-dimt/RUOD): underwater photographs, 9,800 to train on and the 4,200 of
-# the test split to evaluate on. The published files are already in COCO's format:
+# RUOD (Neurocomputing 2023; on GitHub as dlut-dimt/RUOD): underwater photographs. Training uses 9,800 images,
+# evaluation uses the 4,200 images of the test split. The published files are already in COCO's format:
 #   data/RUOD/RUOD_ANN/instances_train.json, instances_test.json
 #   data/RUOD/RUOD_pic/train/, test/
 _base_ = 'coco_detection_640.py'

@@ -1,4 +1,5 @@
-# The synthetic shapes that tools/make_shapes.py draws: boxes of 4 classes in images of 288 x 288, scaled to 96 x 96.
+# The synthetic shapes that tools/make_shapes.py draws: boxes of 4 classes, in images of 288 x 288 that are scaled to
+# 96 x 96.
 _base_ = 'small_detection.py'
 data_root = 'data/shapes/'
 metainfo = dict(classes=('circle', 'square', 'triangle', 'star'))

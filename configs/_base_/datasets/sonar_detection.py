@@ -1,16 +1,17 @@
-# Forward-looking sonar (the contest of the Peng Cheng Laboratory; on GitHub as violetweir/Sonor_dataset): 4,000
-# labelled images, whose three equal channels hold the raw echo strength. Put the images and their XML files at
+# Forward-looking sonar images (from a contest of the Peng Cheng Laboratory; on GitHub as violetweir/Sonor_dataset):
+# 4,000 labelled images. Their three channels are equal and hold the raw echo strength. Put the images and their XML
+# files here:
 #   data/sonar/images/*.bmp
 #   data/sonar/xml/*.xml
-# and run tools/dataset_converters/sonar2coco.py data/sonar. It splits them into annotations/train.json and val.json,
-# because the labels of the test split are not public.
+# Then run tools/dataset_converters/sonar2coco.py data/sonar. It splits the labelled images into annotations/train.json
+# and annotations/val.json, because the labels of the test split are not public.
 _base_ = 'coco_detection_640.py'
 data_root = 'data/sonar/'
 metainfo = dict(
     classes=('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(mean=[0, 0, 0])  # the larger canvas is as black as the water
+train_pipeline[3].update(mean=[0, 0, 0])  # the larger canvas is black, like the water
 train_dataloader = dict(
     dataset=dict(
         pipeline=train_pipeline,

@@ -1,4 +1,4 @@
-# The sonar set in the layout of sonar_detection.py. The histogram of every image is equalised, in training and in
+# The sonar dataset in the layout of sonar_detection.py. The histogram of every image is equalised, in training and in
 # testing, because the raw images are nearly black.
 _base_ = 'sonar_detection.py'
 train_pipeline = _base_.train_pipeline

@@ -1,4 +1,4 @@
-# E-ConvNeXt-tiny for detectors with strides 8, 16 and 32, and the preparation of their images: in training, each batch
+# E-ConvNeXt-tiny for detectors with strides 8, 16 and 32, and the preprocessor of their images. In training, each batch
 # gets a random size from 320 to 768 pixels.
 custom_imports = dict(imports=['econvnext_mmdet'])
 model = dict(

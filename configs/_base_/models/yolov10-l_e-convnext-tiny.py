@@ -1,5 +1,5 @@
-# YOLOv10-L with E-ConvNeXt-tiny. There is no NMS: the best detections of each level are kept (nms_pre), then the best
-# of all levels (max_per_img).
+# YOLOv10-L with E-ConvNeXt-tiny. There is no NMS. The best detections of each level are kept (nms_pre), then the best
+# detections of all levels (max_per_img).
 _base_ = 'e-convnext-tiny_ms-320-768.py'
 channels = [256, 512, 1024]
 overlap = dict(type='CIoUOverlaps2D')

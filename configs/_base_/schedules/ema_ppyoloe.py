@@ -1,5 +1,5 @@
-# PP-YOLOE's average of the weights and of the BatchNorm statistics. It is what is evaluated and saved. In the first
-# steps it follows the weights closely.
+# PP-YOLOE's exponential moving average (EMA) of the weights and of the BatchNorm statistics. Evaluation uses it, and
+# checkpoints hold it. In the first steps it follows the weights closely.
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-4, update_buffers=True, priority='ABOVE_NORMAL')
 ]

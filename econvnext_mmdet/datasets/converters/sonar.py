@@ -1,4 +1,4 @@
-"""Conversion of the forward-looking sonar set of the Peng Cheng Laboratory's contest to COCO's JSON.
+"""Convert the forward-looking sonar dataset (from a contest of the Peng Cheng Laboratory) to COCO's JSON.
 
 Its annotations are XML files like those of Pascal VOC.
 """
@@ -15,7 +15,7 @@ from .voc import ConversionSummary, Image, Objects, read_images, read_objects, t
 
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 
-# Everything that the boxes do not need: tags of other elements, the XML declaration, comments, stray ampersands.
+# Everything that the boxes do not need: tags of other elements, the XML declaration, comments, and every '&'.
 _NOT_NEEDED = re.compile(
     r'<!--.*?-->|<(?!/?(?:annotation|object|name|difficult|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&', re.DOTALL
 )
@@ -24,14 +24,15 @@ _NOT_NEEDED = re.compile(
 def sonar_to_coco(
     root: str, out_dir: str, val_fraction: float = 0.2, seed: int = 0, classes: Sequence[str] = CLASSES
 ) -> tuple[list[str], dict[str, ConversionSummary]]:
-    """Split the sonar set (``images/*.bmp``, ``xml/*.xml``) at random and write ``train.json`` and ``val.json``.
+    """Split the sonar dataset (``images/*.bmp``, ``xml/*.xml``) at random and write ``train.json`` and ``val.json``.
 
-    The labels of the contest's test images are not public, so the validation images must come from the labelled ones.
+    The labels of the contest's test images are not public, so the validation images are some of the labelled images.
     The split depends only on the sorted names of the usable images and on the seed, not on the classes.
 
-    The XML shown on the set's page is not well-formed. A malformed file is read again without everything that its
-    boxes do not need, so only the elements from ``annotation`` to ``xmax`` have to be intact. Boxes are converted, and
-    dropped for the same reasons, as in :func:`~econvnext_mmdet.datasets.converters.voc.voc_to_coco`.
+    The XML shown on the page of the dataset is not well-formed. A malformed file is read again without everything that
+    its boxes do not need. Only ``annotation``, ``object``, ``name``, ``difficult``, ``bndbox`` and the four numbers in
+    it have to be intact. Boxes are converted as in
+    :func:`~econvnext_mmdet.datasets.converters.voc.voc_to_coco`, and dropped for the same reasons.
 
     Args:
         root: The folder with ``images`` and ``xml``.
@@ -39,11 +40,10 @@ def sonar_to_coco(
         val_fraction: The fraction of the usable images that goes to ``val.json``, in (0, 1). Defaults to 0.2.
         seed: Seed of the split. Defaults to 0.
         classes: The classes in their order. Objects of other classes are dropped. Defaults to the eight classes of the
-            set.
+            dataset.
 
     Returns:
-        One sentence per image that could not be used; and, for 'train' and 'val', what was written and what was
-            dropped.
+        One sentence per image that could not be used, and a dict from 'train' and 'val' to the summaries.
 
     Raises:
         UserError: A folder is missing, the fraction is not in (0, 1), no image is usable, or one of the two files
@@ -53,7 +53,7 @@ def sonar_to_coco(
         raise UserError(f'the fraction of images for validation must be between 0 and 1; got {val_fraction}')
     folder = Path(root)
     if not (folder / 'images').is_dir() or not (folder / 'xml').is_dir():
-        raise UserError(f'{root} is not a folder of the sonar set: expected images/ (.bmp) and xml/ (.xml) in it')
+        raise UserError(f'{root} is not a folder of the sonar dataset: expected images/ (.bmp) and xml/ (.xml) in it')
     pictures = [path for path in (folder / 'images').iterdir() if path.suffix.lower() == '.bmp']
     names = sorted({path.stem for path in (*pictures, *(folder / 'xml').glob('*.xml'))})
     images, unusable = read_images(names, pictures, folder / 'xml', _read_objects)
@@ -84,7 +84,7 @@ def sonar_to_coco(
 
 
 def _split(images: Sequence[Image], val_fraction: float, seed: int) -> tuple[list[Image], list[Image]]:
-    """The images for training and those for validation, both in the given order."""
+    """The images for training and the images for validation, both in the given order."""
     generator = random.Random(seed)
     # random() gives the same numbers in every version of Python. The result of shuffle() may change.
     draws = [generator.random() for _ in images]
@@ -97,7 +97,7 @@ def _split(images: Sequence[Image], val_fraction: float, seed: int) -> tuple[lis
 
 
 def _read_objects(path: Path) -> Objects:
-    """Read the objects of an annotation file. Reject a file without objects, as the contest's test images have."""
+    """Read the objects of an annotation file. Reject a file without objects: it belongs to a test image."""
     objects = read_objects(path, _parse)
     if not objects:
         raise UserError(f'{path.name} has no objects')

@@ -22,12 +22,12 @@ Image = tuple[str, int, int, Objects]
 
 @dataclass
 class ConversionSummary:
-    """What a conversion kept and what it dropped.
+    """The images and objects that a conversion kept, and those that it dropped.
 
     Attributes:
         images: Number of images kept.
         objects: Number of objects kept, by class.
-        dropped: One sentence per image or object dropped, which says where it is and why.
+        dropped: One sentence per dropped image or object, which says where it is and why it was dropped.
     """
 
     images: int = 0
@@ -56,19 +56,19 @@ def voc_to_coco(
     xmax - xmin + 1, ymax - ymin + 1), as in the VOC development kit. Objects marked ``difficult`` become crowd
     regions, which evaluation and training ignore.
 
-    An image is dropped if its picture or its annotation file is not readable. A box is dropped if it has no area or
+    An image is dropped if its image file or its annotation file is not readable. A box is dropped if it has no area or
     lies outside its image, and clipped if it extends over the border. The summary names everything dropped.
 
     Args:
         root: The VOC folder.
         out: The JSON file to write. Its folder is created.
-        split: Name of a split file in ``ImageSets/Main``, such as 'train'. Defaults to None: every annotation file in
-            ``Annotations``.
+        split: The name of a split file in ``ImageSets/Main``, such as 'train'. Defaults to None: all annotation files
+            in ``Annotations``.
         classes: The classes in their order. Objects of other classes are dropped. Defaults to None: all classes that
             occur in ``Annotations``, sorted, so that every split has the same classes.
 
     Returns:
-        What was written and what was dropped.
+        The counts of what was written, and one sentence per dropped image or object.
 
     Raises:
         UserError: A folder or the split file is missing, or nothing is left to write.
@@ -96,7 +96,7 @@ def read_objects(path: Path, parse: Callable[[bytes], ElementTree.Element] = Ele
 
     Returns:
         One (class, corners, difficult) per object. White space in class names is reduced to single spaces. The corners
-            (xmin, ymin, xmax, ymax) are those in the file.
+        (xmin, ymin, xmax, ymax) are those in the file.
 
     Raises:
         UserError: The file is missing or is not XML, or an object lacks a name or a number.
@@ -128,17 +128,17 @@ def read_images(
     annotations: Path,
     read: Callable[[Path], Objects] = read_objects,
 ) -> tuple[list[Image], list[str]]:
-    """Read the pictures and the annotation files of some names.
+    """Read the image files and the annotation files of some images.
 
     Args:
-        names: The names, without file endings.
-        pictures: The files among which to find the pictures.
+        names: The names of the images, without file extensions.
+        pictures: All image files of the folder.
         annotations: The folder of the XML files.
         read: Reads the objects of an annotation file, or raises a UserError. Defaults to :func:`read_objects`.
 
     Returns:
-        One (file name, height, width, objects) per image whose picture and annotation file are readable, and one
-            sentence per other name, which says why it is not usable.
+        One (file name, height, width, objects) per image whose files are both readable, and one sentence per other
+        image, which says why it is not usable.
     """
     paths = {path.stem: path for path in sorted(pictures)}
     images, unusable = [], []
@@ -190,7 +190,7 @@ def to_coco(images: Sequence[Image], classes: Sequence[str], summary: Conversion
 
 
 def _names(folder: Path, split: str | None) -> list[str]:
-    """The names of a split's images, without file endings."""
+    """The names of the images of a split, without file extensions."""
     if split is None:
         return sorted(path.stem for path in (folder / 'Annotations').glob('*.xml'))
     path = folder / 'ImageSets' / 'Main' / f'{split}.txt'
@@ -208,20 +208,20 @@ def _all_classes(folder: Path) -> list[str]:
         try:
             classes |= {label for label, _, _ in read_objects(path)}
         except UserError:
-            continue  # the conversion of its image reports it
+            continue  # read_images gives the reason
     return sorted(classes)
 
 
 def _read_picture(pictures: dict[str, Path], name: str) -> tuple[str, int, int]:
-    """The file name, height and width of a picture. The size is the picture's own, because the XML may be wrong."""
+    """The file name, height and width of an image file. The size in the XML is not used, because it may be wrong."""
     if name not in pictures:
-        raise UserError(f'no picture {name}.*')
+        raise UserError(f'no image file {name}.*')
     try:
         image = imread(str(pictures[name]))  # as training reads it: rotated according to its EXIF data
     except cv2.error:  # the file is empty
         image = None
     if image is None:
-        raise UserError(f'{pictures[name].name} is not a readable picture')
+        raise UserError(f'{pictures[name].name} is not a readable image')
     height, width = image.shape[:2]
     return pictures[name].name, height, width
 

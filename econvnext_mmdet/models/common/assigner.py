@@ -11,11 +11,11 @@ from torch import Tensor
 class InsideTaskAlignedAssigner(BaseAssigner):
     """Task-aligned assignment (TOOD, arXiv 2108.07755) that considers only the points inside a box.
 
-    The metric of a point and a box is score^alpha * overlap^beta, where the score is the predicted probability of the
-    box's class and the overlap is that of the predicted box. Each box gets the ``topk`` points with the highest metric.
-    MMDetection's ``TaskAlignedAssigner`` first takes the ``topk`` of all points and then drops those outside the box.
-    Here, points outside do not compete. If several boxes get the same point, it goes to the box that the prediction
-    overlaps most.
+    The metric of a point and a box is score^alpha * overlap^beta. The score is the predicted probability of the box's
+    class. The overlap is between the box and the box predicted at the point. Each box gets the ``topk`` points with the
+    highest metric. MMDetection's ``TaskAlignedAssigner`` first takes the ``topk`` of all points and then drops the
+    points outside the box. Here, points outside do not compete. If several boxes get the same point, it goes to the box
+    with the largest overlap with the prediction, out of all boxes.
 
     Args:
         topk: The largest number of points per box.
@@ -49,13 +49,13 @@ class InsideTaskAlignedAssigner(BaseAssigner):
             pred_instances: ``priors`` (P, 2 or more) begin with the x and y of the points in pixels; ``bboxes`` (P, 4)
                 are the boxes predicted there; ``scores`` (P, C) are the probabilities of the C classes.
             gt_instances: ``bboxes`` (G, 4) and ``labels`` (G,).
-            gt_instances_ignore: Not used: regions to ignore count as background.
+            gt_instances_ignore: Not used. Regions to ignore count as background.
 
         Returns:
             ``gt_inds`` (P,), the number of the box, counted from 1, or 0 for background; ``labels`` (P,), -1 for
             background; ``max_overlaps`` (P,); ``assign_metrics`` (P,), the targets of the scores, 0 for background.
-            The targets are the metrics, scaled for each box so that the largest metric of its points becomes their
-            largest overlap.
+            For each box, the metrics of its points are scaled so that the largest metric equals the largest overlap of
+            these points. The scaled metrics are the targets.
         """
         points, boxes, scores = pred_instances.priors[:, :2], pred_instances.bboxes, pred_instances.scores
         gt_boxes, gt_labels = gt_instances.bboxes, gt_instances.labels

@@ -6,12 +6,12 @@ from mmdet.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 from torchvision.ops import complete_box_iou, complete_box_iou_loss
 
-# The least side of a box in pixels. It keeps atan(w / h) from being NaN for a box without area.
+# The smallest side length of a box in pixels. It keeps atan(w / h) from being NaN for a box without area.
 LEAST_SIDE = 1e-3
 
 
 def with_area(boxes: Tensor) -> Tensor:
-    """Widen sides shorter than ``LEAST_SIDE`` to this length. Boxes are (..., 4), as (x1, y1, x2, y2) in pixels."""
+    """Make sides shorter than ``LEAST_SIDE`` as long as it. Boxes are (..., 4), as (x1, y1, x2, y2) in pixels."""
     return torch.cat((boxes[..., :2], torch.maximum(boxes[..., 2:], boxes[..., :2] + LEAST_SIDE)), dim=-1)
 
 
@@ -20,7 +20,7 @@ class CIoUOverlaps2D:
     """The complete IoU of every pair of boxes. Negative values become 0."""
 
     def __call__(self, bboxes1: Tensor, bboxes2: Tensor) -> Tensor:
-        """The overlaps (M, N) of boxes (M, 4) and (N, 4), each as (x1, y1, x2, y2) in pixels."""
+        """Compute the overlaps (M, N) of boxes (M, 4) and (N, 4), each as (x1, y1, x2, y2) in pixels."""
         return complete_box_iou(with_area(bboxes1), with_area(bboxes2)).clamp(min=0)
 
 
@@ -49,8 +49,8 @@ class CompleteIoULoss(nn.Module):
 
         Args:
             pred: The predicted boxes (N, 4).
-            target: The target of each of them, (N, 4).
-            weight: The weight of each of them, (N,). Defaults to None: 1.
+            target: The target box for each predicted box, (N, 4).
+            weight: The weight of each predicted box, (N,). Defaults to None: 1.
             avg_factor: The number by which the sum is divided. Defaults to None: N.
 
         Returns:

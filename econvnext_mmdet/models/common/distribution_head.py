@@ -52,7 +52,7 @@ class DistributionHead(BaseDenseHead):
         strides: The strides of the levels in pixels.
         loss_cls: The loss of the scores against soft targets.
         loss_bbox: The loss of the boxes.
-        loss_dfl: The loss of the distributions. With a weight of 1 it is the mean over the four sides.
+        loss_dfl: The loss of the distributions. With a weight of 1, it is the mean over the four sides.
         train_cfg: The settings for training, which the subclass defines. Defaults to None.
         test_cfg: The settings for inference: ``score_thr``, ``nms_pre``, ``max_per_img`` and ``nms``. Defaults to
             None.
@@ -191,7 +191,7 @@ class DistributionHead(BaseDenseHead):
         )
 
     def _expectations(self, distances: Tensor) -> Tensor:
-        """The expected distances (n, 4) in strides. The last dimension of the logits is 4 * (reg_max + 1)."""
+        """The expected distances (n, 4) in strides. The last dimension of the logits has the size 4 * (reg_max + 1)."""
         # Mixed precision would compute the last product in half precision. Boxes would be off by a pixel or more.
         with torch.autocast(distances.device.type, enabled=False):
             return self.integral(distances.to(torch.promote_types(distances.dtype, torch.float32)))

@@ -35,7 +35,7 @@ class PPYOLOEHead(DistributionHead):
     """PP-YOLOE's efficient task-aligned head (arXiv 2203.16250).
 
     In the first epochs, ATSS (arXiv 1912.02424) assigns the boxes to points by the positions of the points. After that,
-    the task-aligned assigner does so by the predictions at the points. The head reads the epoch from MMEngine's
+    the task-aligned assigner assigns them by the predictions at the points. The head reads the epoch from MMEngine's
     epoch-based loop, so a resumed training continues with the right assigner. An iteration-based loop does not count
     epochs, so the head would never change its assigner.
 
@@ -48,8 +48,8 @@ class PPYOLOEHead(DistributionHead):
         loss_cls: The loss of the scores. Defaults to the varifocal loss with alpha 0.75 and gamma 2.
         loss_bbox: The loss of the boxes. Defaults to the GIoU loss with a weight of 2.5.
         loss_dfl: The loss of the distributions. Defaults to the distribution focal loss with a weight of 0.5.
-        train_cfg: ``initial_epoch`` is the number of epochs for which ``initial_assigner`` assigns; ``assigner``
-            assigns after that. Defaults to None, which is enough for inference.
+        train_cfg: ``initial_epoch`` is the number of epochs in which ``initial_assigner`` assigns. ``assigner`` assigns
+            after that. Defaults to None, which is enough for inference.
         test_cfg: The same settings as for MMDetection's heads. Defaults to None.
         init_cfg: The initialisation. Defaults to None: every score is 0.01, and all distances are equally likely.
     """
@@ -130,7 +130,9 @@ class PPYOLOEHead(DistributionHead):
         return self.losses(predictions, assignments, batch_gt_instances)
 
     def assign_by_place(self, pred: InstanceData, gt: InstanceData, num_points: Sequence[int]) -> AssignResult:
-        """Assign the boxes of one image with ``initial_assigner``. The target of a score is the IoU of its box.
+        """Assign the boxes of one image with ``initial_assigner``.
+
+        The target of a score is the IoU of the predicted box and the assigned box.
 
         Args:
             pred: ``priors`` (P, 4), which are x and y in pixels and the stride twice, and ``bboxes`` (P, 4).
@@ -138,7 +140,7 @@ class PPYOLOEHead(DistributionHead):
             num_points: The number of points in each level. They add up to P.
 
         Returns:
-            The same as from the task-aligned assigner, including ``assign_metrics``.
+            The same fields as from the task-aligned assigner, including ``assign_metrics``.
         """
         centres, half = pred.priors[:, :2], pred.priors[:, 2:] * self.PRIOR_SIDE / 2
         squares = InstanceData(priors=torch.cat((centres - half, centres + half), dim=1))

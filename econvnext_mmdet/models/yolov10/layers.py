@@ -28,6 +28,8 @@ class Bottleneck(nn.Module):
 class CIB(nn.Sequential):
     """Compact inverted block: depthwise 3x3, 1x1 to twice the channels, depthwise 3x3, 1x1 back, depthwise 3x3.
 
+    The input is added to the result.
+
     Args:
         channels: The channels of the input and of the output.
         large_kernel: Whether the second depthwise convolution consists of parallel 7x7 and 3x3 convolutions. They are
@@ -81,7 +83,10 @@ class C2f(nn.Module):
 
 
 class SCDown(nn.Sequential):
-    """Spatial-channel decoupled downsampling: a 1x1, then a depthwise 3x3 convolution with stride 2, no activation."""
+    """Spatial-channel decoupled downsampling.
+
+    It is a 1x1 convolution, then a depthwise 3x3 convolution with stride 2 and without activation.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
         super().__init__(

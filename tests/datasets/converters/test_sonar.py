@@ -40,7 +40,7 @@ OBJECT = """    <object>
         </bndbox>
     </object>
 """
-# The mistakes in the XML shown on the set's page.
+# The mistakes in the XML shown on the page of the dataset.
 FAULTS = dict(
     declaration=('version=', 'version'),
     vertiangle=('</vertiangle>', '</vertiangled>'),
@@ -62,13 +62,13 @@ CUBE = ('cube', (11, 9, 30, 28))
 
 @pytest.fixture
 def sonar(tmp_path):
-    """A folder of the sonar set with almost black pictures of 64 x 48 pixels."""
+    """A folder of the sonar dataset with almost black images of 64 x 48 pixels."""
 
     class Folder:
         path = tmp_path / 'sonar'
 
         def add(self, name, text=None, picture=True):
-            """Add an image and its annotation file: by default with one cube, and no file if the text is ''."""
+            """Add an image and its annotation file, by default with one cube. If the text is '', add no file."""
             if text != '':
                 content = xml(CUBE) if text is None else text
                 (self.path / 'xml' / f'{name}.xml').write_bytes(
@@ -186,12 +186,12 @@ def test_summary_gives_the_reason_for_everything_unused(sonar):
     lacks = 'object 1 of {0}.xml lacks a name or one of the four numbers of its box'
     expected = dict(
         badobject='{0}.xml is not well-formed XML',
-        badpicture='{0}.bmp is not a readable picture',
+        badpicture='{0}.bmp is not a readable image',
         nocorner=lacks,
         noname=lacks,
         nonumber=lacks,
         noobject='{0}.xml has no objects',
-        nopicture='no picture {0}.*',
+        nopicture='no image file {0}.*',
         noxml='no annotation file {0}.xml',
     )
     assert len(unusable) == len(expected)
@@ -257,7 +257,7 @@ def test_errors_write_nothing(sonar):
             sonar.convert(val_fraction=fraction)
     with pytest.raises(UserError, match='train.json would have no objects of the classes box(.|\n)*object 1 .cube.'):
         sonar.convert(classes=['box'])
-    with pytest.raises(UserError, match='is not a folder of the sonar set: expected images/'):
+    with pytest.raises(UserError, match='is not a folder of the sonar dataset: expected images/'):
         sonar_to_coco(f'{root}/images', str(out_dir))
     assert not out_dir.exists()
 

@@ -89,8 +89,8 @@ def test_summary_gives_the_reason_for_everything_dropped(voc):
     for says in (
         'point: object 1 (cat) (5.0, 5.0, 5.0, 5.0): no area',
         'point: object 2 (cat)',
-        'nopicture: no picture',
-        'badpicture: badpicture.jpg is not a readable picture',
+        'nopicture: no image file nopicture.*',
+        'badpicture: badpicture.jpg is not a readable image',
         'badxml: badxml.xml is not well-formed XML',
         'badbox: object 1 of badbox.xml lacks',
         'nanbox: object 1 of nanbox.xml lacks',
