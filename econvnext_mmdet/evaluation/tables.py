@@ -22,7 +22,7 @@ def stats_table(stats: Mapping[str, Mapping[str, float]]) -> str:
     """Make a table of the twelve numbers, with one column for boxes and one for masks.
 
     Args:
-        stats: A dict from 'bbox' and 'segm' to the numbers, which are a dict by their names in ``COCO_STATS``.
+        stats: A dict from 'bbox' and 'segm' to dicts from the names in ``COCO_STATS`` to the numbers.
     """
     rows = [
         [f'{name:<5} {stat.meaning}', *(format_cell(column[name]) for column in stats.values())]

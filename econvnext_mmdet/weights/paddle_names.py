@@ -70,8 +70,8 @@ YOLOV10: Rules = (
 )
 STATISTICS = {'_mean': 'running_mean', '_variance': 'running_var'}
 # Parameters that are not used: the factors of Layer Scale, which the reference builds but never multiplies with. The
-# file of a detector also has the norm of the classifier's head, because the reference builds it in the backbone. That
-# of PP-YOLOE has the numbers 0 to 16, the constant weights with which the reference computes the expected distances.
+# file of a detector also has the norm of the classifier's head, because the reference builds it in the backbone. The
+# file of PP-YOLOE has the numbers 0 to 16, the constant weights with which the reference computes expected distances.
 UNUSED = re.compile(r'(backbone\.)?stages\.\d\.blocks\.\d+\.gamma|backbone\.norm\..+|yolo_head\.proj_conv\.weight')
 
 

@@ -11,7 +11,7 @@ LEAST_SIDE = 1e-3
 
 
 def with_area(boxes: Tensor) -> Tensor:
-    """Make sides shorter than ``LEAST_SIDE`` as long as it. Boxes are (..., 4), as (x1, y1, x2, y2) in pixels."""
+    """Lengthen sides shorter than ``LEAST_SIDE`` to this length. Boxes are (..., 4), as (x1, y1, x2, y2) in pixels."""
     return torch.cat((boxes[..., :2], torch.maximum(boxes[..., 2:], boxes[..., :2] + LEAST_SIDE)), dim=-1)
 
 
