@@ -45,8 +45,8 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={f'{PACKAGE}.reports': ['templates/*.html']},
     cmdclass=dict(build_py=BuildWithConfigs),
-    # torch, torchvision, OpenCV and the OpenMMLab libraries are not named here. They come in several distributions (CUDA
-    # or CPU builds, headless OpenCV, upstream or OneDL forks), and pip would install a second one over the one that is
+    # torch, torchvision, OpenCV and the OpenMMLab libraries are not named here. Each comes in several distributions:
+    # CUDA or CPU builds, headless OpenCV, upstream or OneDL forks. pip would install a second one over the one that is
     # there. requirements/stack.txt pins what runs together.
     install_requires=['faster-coco-eval', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
     extras_require=dict(report=['jinja2']),
