@@ -35,7 +35,7 @@ PAGES = sorted(
 # Configs that the reader writes.
 READERS_OWN = {'configs/mine.py', 'configs/own.py'}
 # Commands that are not tools of this project.
-OTHER_COMMANDS = {'pip', 'apt-get', 'source', '.venv/bin/pre-commit'}
+OTHER_COMMANDS = {'pip', 'apt-get', 'source', '.venv/bin/pre-commit', 'mkdir', 'cp', 'ls', 'xargs', 'tee'}
 LAUNCHERS = {
     'tools/dist_train.sh': ('tools/train.py', lambda config, gpus, *rest: (config, *rest)),
     'tools/dist_test.sh': ('tools/test.py', lambda config, checkpoint, gpus, *rest: (config, checkpoint, *rest)),
@@ -471,6 +471,33 @@ def test_the_lines_for_the_size_of_the_images_work(base, tmp_path):
     for split in ('train', 'val', 'test'):
         (resize,) = (step for step in cfg[f'{split}_dataloader'].dataset.pipeline if step.type == 'Resize')
         assert tuple(resize.scale) == (640, 480) and resize.get('keep_ratio', False) == ('36e' not in base)
+
+
+@pytest.mark.parametrize('base', BASES)
+def test_the_lines_for_the_number_of_epochs_work(base, tmp_path):
+    text = re.sub("_base_ = '.*'", f"_base_ = '{base}'", page_block('docs/own_data.md', 'data/mine/'))
+    lines = page_block('docs/own_data.md', 'max_epochs = 20')
+    if 'bccd' in base:
+        (train_cfg,) = (span for span in code_spans('docs/own_data.md') if span.startswith('train_cfg = '))
+        lines = re.sub(r'train_cfg = .*', train_cfg, lines)
+    elif '1x' in base:
+        assert 'milestones=[14, 18]' in code_spans('docs/own_data.md')
+        lines = lines.replace('end=max_epochs)', 'end=max_epochs, milestones=[14, 18])')
+    cfg = config_of(tmp_path, text + lines)
+    warm_up, schedule = cfg.param_scheduler
+    assert cfg.train_cfg.max_epochs == schedule.end == 20 and not warm_up.by_epoch
+    assert schedule.by_epoch and (schedule.type == 'MultiStepLR') == ('1x' in base)
+    assert 20 % cfg.train_cfg.get('val_interval', 1) == 0  # the last epoch is evaluated
+
+
+@pytest.mark.parametrize('base', [base for base in BASES if 'bccd' in base])
+def test_the_line_against_vertical_flips_works(base, tmp_path):
+    text = re.sub("_base_ = '.*'", f"_base_ = '{base}'", page_block('docs/own_data.md', 'data/mine/'))
+    (line,) = (span for span in code_spans('docs/own_data.md') if 'direction' in span)
+    lines = page_block('docs/own_data.md', 'test_pipeline').splitlines()
+    cfg = config_of(tmp_path, text + '\n'.join([*lines[:2], line, *lines[2:]]))
+    (flip,) = (step for step in cfg.train_dataloader.dataset.pipeline if step.type == 'RandomFlip')
+    assert (flip.prob, flip.direction) == (0.5, 'horizontal')
 
 
 @pytest.mark.parametrize('base', [base for base in BASES if '36e' in base])
