@@ -7,6 +7,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from torch import nn
+
 ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
 # The widen_factor of the reduced networks of the reference implementation, by arch.
@@ -52,6 +54,19 @@ def train_with_tool(config, work_dir, changes):
     status, out, err = tool('tools/train.py', config, '--work-dir', work_dir, *as_options(changes))
     assert status == 0, err
     return work_dir, out + err
+
+
+def count_convolutions(model):
+    """A list to which each convolution of a model adds its multiply-adds whenever it runs."""
+    macs = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, _, out: macs.append(
+                    out.numel() * m.in_channels // m.groups * m.kernel_size[0] * m.kernel_size[1]
+                )
+            )
+    return macs
 
 
 def page_block(page, mark):

@@ -52,6 +52,18 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_shape_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the image size at which a network is counted or timed."""
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='image size in pixels (default: classifier: 224 224; detector with a fixed test size: that size; other '
+        'detectors: 800 1280)',
+    )
+
+
 def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was written') -> None:
     """Run the main function of a tool and report errors in one line.
 

@@ -6,7 +6,7 @@ from econvnext_mmdet.benchmarks import complexity
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
 
-from ..helpers import DEMO, ROOT, options
+from ..helpers import DEMO, ROOT, count_convolutions, options
 
 
 def test_counts_of_a_detector_match_a_count_by_hand(shapes, tmp_path):
@@ -14,14 +14,7 @@ def test_counts_of_a_detector_match_a_count_by_hand(shapes, tmp_path):
     cfg = load_config(DEMO, options(shapes, tmp_path / 'work'))
     detector, backbone = complexity.count_model(cfg, (64, 64))
     model = MODELS.build(cfg.model).eval()
-    macs = []
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(
-                lambda m, _, out: macs.append(
-                    out.numel() * m.in_channels // m.groups * m.kernel_size[0] * m.kernel_size[1]
-                )
-            )
+    macs = count_convolutions(model)
     model(torch.zeros(1, 3, 64, 64), mode='tensor')
     assert detector.macs == sum(macs)
     assert detector.params == sum(p.numel() for p in model.parameters())

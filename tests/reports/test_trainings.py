@@ -16,7 +16,7 @@ from econvnext_mmdet.reports.trainings import compare_trainings, read_training, 
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
 
-from ..helpers import ROOT, options
+from ..helpers import ROOT, count_convolutions, options
 
 INDEX = """Import:
   - configs/x/metafile.yml
@@ -92,14 +92,7 @@ def counts(cfg, shape):
     """Count the parameters, and the GFLOPs of all convolutions. A one-stage detector has no other multiply-adds."""
     init_default_scope('mmdet')
     model = MODELS.build(cfg.model).eval()
-    macs = []
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(
-                lambda m, _, out: macs.append(
-                    out.numel() * m.in_channels // m.groups * m.kernel_size[0] * m.kernel_size[1]
-                )
-            )
+    macs = count_convolutions(model)
     model(torch.zeros(1, 3, *shape), mode='tensor')
     return sum(param.numel() for param in model.parameters()), 2 * sum(macs) / 1e9
 

@@ -16,14 +16,7 @@ def parse_args() -> argparse.Namespace:
         'reading images.'
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: classifier: 224 224; detector with a fixed test size: that size; other '
-        'detectors: 800 1280)',
-    )
+    cli.add_shape_option(parser)
     parser.add_argument('--batch-size', type=int, help='images per step (default: the batch size of the config)')
     parser.add_argument('--steps', type=int, default=10, help='number of steps to measure (default: 10)')
     parser.add_argument(

@@ -12,14 +12,7 @@ def parse_args() -> argparse.Namespace:
         'backbone alone. Only convolutions, linear layers and matrix products are counted, the same as in papers.'
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: classifier: 224 224; detector with a fixed test size: that size; other '
-        'detectors: 800 1280)',
-    )
+    cli.add_shape_option(parser)
     args = parser.parse_args()
     if args.shape and min(args.shape) < 1:
         parser.error(f'--shape expects two numbers of at least 1, got {args.shape[0]} {args.shape[1]}')
