@@ -1,10 +1,10 @@
 """E-ConvNeXt (arXiv 2508.20955) for MMDetection and MMPretrain.
 
-Importing the package registers the backbone ``EConvNeXt``, the metric ``OfficialCocoMetric`` and the hooks in
-MMEngine's root registries, where every OpenMMLab library finds them. It also registers a loader for safetensors files,
-the detectors ``PPYOLOE`` and ``YOLOv10`` if MMDetection is installed, and the head and the visualization hook of
-classifiers if MMPretrain is installed. MMEngine then also finds the configs of the package by name, such as
-``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
+Importing the package registers the backbone ``EConvNeXt``, the metric ``OfficialCocoMetric``, the hooks and
+the constructor ``LayerDecayOptimWrapperConstructor`` in MMEngine's root registries, where every OpenMMLab library finds
+them. It also registers a loader for safetensors files, the detectors ``PPYOLOE`` and ``YOLOv10`` if MMDetection is
+installed, and the head and the visualization hook of classifiers if MMPretrain is installed. MMEngine then also finds
+the configs of the package by name, such as ``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
 """
 
 from .utils.versions import check_versions

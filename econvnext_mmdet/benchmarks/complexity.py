@@ -45,7 +45,7 @@ def count(model: nn.Module, *inputs: Any, **kwargs: Any) -> Complexity:
 
 
 def default_shape(cfg: Config) -> tuple[int, int]:
-    """The image size (height, width) in pixels at which papers count the parameters and multiply-adds of a model.
+    """The image size (height, width) in pixels at which papers count the multiply-adds of a model.
 
     If the test pipeline resizes every image to the same shape, as in YOLO, the result is that shape. Otherwise the
     result is the usual size for ImageNet (224 x 224) or COCO (800 x 1280).
@@ -57,10 +57,10 @@ def default_shape(cfg: Config) -> tuple[int, int]:
 
 
 def tested_shape(cfg: Config) -> tuple[int, int]:
-    """The height and width in pixels of the network's input in the tests of a config.
+    """The largest height and width in pixels of the network's input when a config's model is tested.
 
-    The test pipeline resizes to this size, and each side is then padded to a multiple of the preprocessor's
-    ``pad_size_divisor``.
+    The test pipeline resizes images to this size, or with ``keep_ratio`` to fit into it, and each side is then padded
+    to a multiple of the preprocessor's ``pad_size_divisor``.
 
     Raises:
         UserError: The test pipeline has no Resize with a scale.
@@ -106,7 +106,7 @@ def build_network(cfg: Config) -> BaseModel:
 
 
 def count_model(cfg: Config, shape: tuple[int, int]) -> tuple[Complexity, Complexity]:
-    """Count the model from :func:`build_network`, and its backbone alone, for one image.
+    """Count the parameters and multiply-adds of a config's model and of its backbone alone, for one image.
 
     Args:
         cfg: The config.
@@ -120,7 +120,7 @@ def count_model(cfg: Config, shape: tuple[int, int]) -> tuple[Complexity, Comple
 
 
 def count_network(model: nn.Module, shape: tuple[int, int]) -> Complexity:
-    """Count a model from :func:`build_network` for one image.
+    """Count the parameters and multiply-adds of a model from :func:`build_network`, for one image.
 
     Args:
         model: The model.

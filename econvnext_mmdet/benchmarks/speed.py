@@ -184,7 +184,8 @@ def _random_batch(cfg: Config, model: nn.Module, batch_size: int, shape: tuple[i
     head = cfg.model.get('bbox_head') or cfg.model.get('roi_head', {}).get('bbox_head')
     if not head:
         raise UserError(
-            f'cannot time a {cfg.model.type}: expected a detector with a bbox_head or a classifier; leave it out'
+            f'cannot time a {cfg.model.type}: it is neither a classifier nor a detector with a bbox_head; remove its '
+            'config from the command'
         )
     head = head[0] if isinstance(head, (list, tuple)) else head
     # An image of COCO has 7 objects on average.

@@ -50,7 +50,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def needs_of(dataset: dict, evaluators: Sequence[dict]) -> dict[str, bool]:
-    """The needs of loading and evaluation for a dataset's annotation file, as arguments for :func:`check_dataset`."""
+    """What loading and evaluation require of an annotation file, as arguments for :func:`check_dataset`."""
     readers = [evaluator for evaluator in evaluators if evaluator.get('ann_file')]
     return dict(
         evaluated=bool(readers),

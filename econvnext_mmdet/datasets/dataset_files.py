@@ -56,7 +56,10 @@ def classes_of(dataset: dict) -> list[str]:
     dataset_type: Any = registered_type(dataset) or CocoDataset
     classes = dataset_type._load_metainfo(dataset.get('metainfo')).get('classes', ())
     if isinstance(classes, str):
-        raise UserError(f'metainfo.classes must be a tuple of names, such as ({classes!r}, ); got {classes!r}')
+        raise UserError(
+            f'metainfo.classes must be a tuple of names or the path of a text file with one name per line, and there '
+            f'is no file {classes!r}; for a single class, write ({classes!r}, )'
+        )
     return list(classes)
 
 

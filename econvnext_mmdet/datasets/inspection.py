@@ -1,10 +1,10 @@
 """Find all problems in a config's COCO data before training. tools/check_dataset.py prints them.
 
-The checks of :mod:`.checks` stop at the first problem. This module finds and counts all problems. An error would make
-training or evaluation fail or give wrong results. A warning marks what MMDetection silently accepts. MMDetection drops
-boxes that have no area, are less than a pixel wide or high, or lie outside their image. It trains on images without
-boxes or leaves them out. It uses duplicates twice. COCO's evaluation keeps all boxes, and a box without area can only
-be missed there.
+The checks of :mod:`.checks` stop at the first problem. This module finds and counts all problems. A problem
+is an error if it would make training or evaluation fail or give wrong results. It is a warning if MMDetection silently
+accepts it. MMDetection drops boxes that have no area, are less than a pixel wide or high, or lie outside their image.
+It trains on images without boxes or leaves them out. It uses duplicates twice. COCO's evaluation keeps all boxes, and a
+box without area can only be missed there.
 """
 
 import hashlib
@@ -123,8 +123,8 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             for training and for evaluation. Defaults to True.
 
     Returns:
-        One inspection per annotation file. The inspection of a dataset in a different format says that it was not
-            inspected.
+        One inspection per annotation file and image folder, and a separate one for training. The inspection of a
+            dataset in a different format says that it was not inspected.
 
     Raises:
         UserError: No split has a local dataset in COCO's format.

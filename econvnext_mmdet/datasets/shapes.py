@@ -114,7 +114,7 @@ def _finish(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 def draw_image(
     rng: np.random.Generator, height: int, width: int, diameters: tuple[float, float] = DIAMETERS
 ) -> tuple[np.ndarray, list[dict]]:
-    """Draw one image with 1 to 4 shapes. Later shapes cover earlier ones.
+    """Draw one image with up to 4 shapes, rarely with none. Later shapes cover earlier ones.
 
     Args:
         rng: The random number generator.

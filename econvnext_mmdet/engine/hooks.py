@@ -19,8 +19,8 @@ class StrictLoadHook(Hook):
     classes keep their initial values. The log names them, and says how many tensors were loaded.
 
     Args:
-        allow_partial: Load what fits, and log the names of the tensors that keep their initial values. Defaults to
-            False.
+        allow_partial: Load what fits, and log the names of the tensors that keep their initial values. A file of which
+            no tensor fits is still refused. With ``resume``, everything must fit. Defaults to False.
 
     Example:
         >>> # Load partly matching weights on purpose.
@@ -63,7 +63,7 @@ class SyncAllBuffersHook(SyncBuffersHook):
 
 @HOOKS.register_module()
 class CocoTableHook(Hook):
-    """Logs the COCO table of the last evaluation at the end of a run, and the checkpoints at the end of a training."""
+    """Logs the COCO table of the last evaluation at the end of a run, and the checkpoints after training."""
 
     def __init__(self) -> None:
         self.metrics: dict[str, float] | None = None

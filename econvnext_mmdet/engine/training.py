@@ -25,13 +25,13 @@ def train(
         amp: Train in mixed precision. Defaults to False.
         auto_scale_lr: Scale the learning rate to the total batch size, as ``auto_scale_lr`` in the config says.
             Defaults to False.
-        resume: The checkpoint of a training to continue, or 'auto' for the latest checkpoint in the work directory.
+        resume: The checkpoint of a training run to continue, or 'auto' for the latest checkpoint in the work directory.
             Defaults to None.
         pretrained: A checkpoint to initialise the backbone from. It must fit. Defaults to None.
 
     Raises:
-        UserError: A mistake that the user can fix. It is raised before the first step, except for an image that cannot
-            be read.
+        UserError: A mistake that the user can fix. Most are found before the first step. Unreadable images, wrong
+            labels and a last batch of one image are found during training.
     """
     set_precision(cfg, amp)
     if auto_scale_lr:

@@ -29,7 +29,8 @@ class CocoResult:
         stats: The twelve numbers of ``COCO_STATS``.
         classes: One dict per class, in the order of the ids: ``name``, ``objects`` (the number of objects without crowd
             regions) and the numbers of ``CLASS_STATS``.
-        precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections).
+        precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections). The area
+            ranges are all, small, medium and large. The limits are 1, 10 and 100 detections per image.
         scores: The score at which each precision is reached. It has the same shape as ``precision``.
         iou_thrs: The IoU thresholds.
         seconds: The time from the engine's ``evaluate`` to its ``summarize``.
@@ -224,7 +225,7 @@ class CocoEvaluator:
 
     @cached_property
     def _bad_masks(self) -> dict[str, list]:
-        return find_bad_masks(self.coco.dataset)  # cached, because a training evaluates many times
+        return find_bad_masks(self.coco.dataset)  # cached, because a training run evaluates many times
 
     def kept(self, entries: list[dict]) -> list[dict]:
         """The entries of a COCO results file, without the entries of classes that the evaluator leaves out."""
@@ -253,14 +254,16 @@ class CocoEvaluator:
             raise
         except (KeyError, TypeError):
             whole = False
+        # After classes are left out, a position in the list is not a position in the file, so no position is given.
         wrong: int | None = None
         if not whole:
             wrong = next(i for i, entry in enumerate(entries) if not self._is_detection(entry, key))
         elif key == 'segmentation':
             wrong = next(iter(find_broken_rle([entry[key] for entry in entries])), None)
         if wrong is not None:
+            place = 'an entry' if self._left_out else f'entry {wrong} (counted from 0)'
             raise UserError(
-                f'entry {wrong} (counted from 0) is not a detection: expected image_id, category_id, a score and '
+                f'{place} is not a detection: expected image_id, category_id, a score and '
                 + (
                     'a bbox of four numbers'
                     if key == 'bbox'
@@ -271,9 +274,10 @@ class CocoEvaluator:
         if key == 'segmentation':
             for what, ids in self._bad_masks.items():
                 if ids:
+                    example = '' if self._left_out else f', for example annotation {ids[0]} (counted from 1)'
                     raise UserError(
-                        f'masks cannot be evaluated: the ground truth has {len(ids)} {what}, for example annotation '
-                        f"{ids[0]} (counted from 1); correct them, or evaluate only 'bbox'"
+                        f'masks cannot be evaluated: the ground truth has {len(ids)} {what}{example}; correct them, or '
+                        "evaluate only 'bbox'"
                     )
 
     def _has_mask(self, entry: dict) -> bool:

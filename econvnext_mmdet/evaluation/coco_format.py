@@ -171,8 +171,8 @@ def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
 
     The encoding is that of pycocotools' ``rleFrString``. Each character holds 5 bits of a number, starting with the
     lowest bits. One more bit says whether another character follows. The last character has the sign. From the fourth
-    run on, a number is the difference to the run two places before. Many masks are decoded together, because there may
-    be hundreds of thousands.
+    run on, a number is the difference from the run two places before it. Many masks are decoded together, because there
+    may be hundreds of thousands.
 
     Args:
         masks: The RLEs, with ``size`` (height, width) and ``counts`` (a string).

@@ -15,8 +15,8 @@ class Stat(NamedTuple):
     meaning: str
 
 
-# Small objects have an area below 32^2 pixels, large ones have an area from 96^2 pixels. Recall by size allows 100
-# detections per image.
+# Small objects have an area below 32^2 pixels, large ones have an area of at least 96^2 pixels. Recall by size allows
+# 100 detections per image.
 COCO_STATS = dict(
     AP=Stat('mAP', 'precision, IoU 0.50:0.95'),
     AP50=Stat('mAP_50', 'precision, IoU 0.50'),

@@ -32,9 +32,9 @@ class DetectionOptions:
 
     Attributes:
         out: The output folder. Existing files with the same names are replaced. Defaults to 'inference'.
-        annotations: A COCO annotation file with these images and classes. The results use its image and category ids.
-            Defaults to None: images are numbered from 1 in the order of processing, and categories from 1 in the order
-            of the model.
+        annotations: A COCO annotation file with the input images and the classes of the model. The results use its
+            image and category ids. Defaults to None: images are numbered from 1 in the order of processing, and
+            categories from 1 in the order of the model.
         score_thr: Detections above this score are drawn. Defaults to 0.3.
         classes: The classes to keep. Defaults to None: all.
         batch_size: The number of images per batch. Defaults to 1.
@@ -89,9 +89,9 @@ def detect(
     - ``results.json``: all detections in COCO's results format.
     - ``images.json``: what the ids in the results stand for, as ``images`` and ``categories`` in COCO's format. A
       frame of a video also has a ``frame_id``, which starts at 0.
-    - ``pictures/``: each input with its detections drawn, in the same layout as the inputs in their common parent
-      folder. A video is drawn as an .mp4 file. Its codec needs an even width and height, so an odd width or height
-      loses one pixel.
+    - ``pictures/``: each input with its detections drawn, in the same subfolders as the inputs have below their common
+      parent folder. A video is drawn as an .mp4 file. Its codec needs an even width and height, so an odd width or
+      height loses one pixel.
 
     A file that cannot be read is skipped. If a video ends early, the frames before its end are processed.
 

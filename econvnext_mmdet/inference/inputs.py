@@ -25,7 +25,7 @@ def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> li
 
     Args:
         inputs: The inputs.
-        exclude: A folder that is left out in the search of folders and patterns. It is the folder of the drawn
+        exclude: A folder that is skipped when folders and patterns are searched. It is the folder of the drawn
             pictures, which may contain pictures of an earlier run. Defaults to 'inference/pictures'.
 
     Returns:
@@ -78,8 +78,8 @@ def is_video(path: str) -> bool:
 def picture_paths(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """Choose where the picture of each input is written.
 
-    The pictures lie in ``pictures/`` in the same layout as the inputs in their common parent folder. If the format of
-    an input cannot be written, .jpg or .mp4 is added to its name.
+    The pictures lie in ``pictures/``, in the same subfolders as the inputs have below their common parent folder. If
+    the format of an input cannot be written, .jpg or .mp4 is added to its name.
 
     Args:
         folder: The output folder.

@@ -115,7 +115,8 @@ class CSPStage(nn.Module):
     Args:
         in_channels: The channels of the input. With stride 1 they are not used, because the input then has
             ``mid_channels``.
-        mid_channels: The transition width. It is even; in E-ConvNeXt it is (in + out) / 2.
+        mid_channels: The transition width: the channels after downsampling, half of which go through the blocks. The
+            number is even; in E-ConvNeXt it is (in + out) / 2.
         out_channels: The channels of the output.
         drop_paths: The drop rate of each block. There is one block per rate.
         stride: 2 to downsample first, or 1 not to downsample.
@@ -195,8 +196,8 @@ class EConvNeXt(BaseModule):
     """The E-ConvNeXt backbone (arXiv 2508.20955): a stem and four stages.
 
     It maps images (N, ``in_channels``, H, W) to a tuple with the outputs of the stages in ``out_indices``. The outputs
-    of the stages 0, 1, 2 and 3 have the shapes (N, C, H / s, W / s) at the strides s = 4, 8, 16 and 32. The attribute
-    ``out_channels`` holds the numbers of channels C of the returned outputs.
+    of the stages 0, 1, 2 and 3 have the shapes (N, C, H / s, W / s), rounded down, at the strides s = 4, 8, 16 and 32.
+    The attribute ``out_channels`` holds the numbers of channels C of the returned outputs.
 
     Args:
         arch: 'mini', 'tiny', 'small', or a dict with three keys. ``dims`` holds 5 widths: the width of the stem, then
@@ -222,9 +223,10 @@ class EConvNeXt(BaseModule):
         norm_cfg: The norm. 'SyncBN' synchronises BN between GPUs. Defaults to ``dict(type='BN')``.
         act_cfg: The activation. Defaults to ``dict(type='GELU')``.
         init_cfg: The initialisation. ``dict(type='Pretrained', checkpoint=PATH)`` loads a file strictly: every
-            parameter of the backbone must be in it, unless the dict also has ``allow_partial=True``. See
-            :func:`econvnext_mmdet.weights.loading.load_backbone`. Defaults to None: the weights of convolutions come
-            from a truncated normal distribution with standard deviation 0.02, and their biases are 0.
+            parameter of the backbone, except those of the output norms, must be in it, unless the dict also has
+            ``allow_partial=True``, see :func:`econvnext_mmdet.weights.loading.load_backbone`. Defaults to None: the
+            weights of convolutions come from a truncated normal distribution with standard deviation 0.02, and their
+            biases are 0.
 
     Raises:
         UserError: (a ValueError) The arch is unknown, a factor is not positive, another number is out of range, or the
@@ -389,7 +391,8 @@ class EConvNeXt(BaseModule):
         """Initialise as ``init_cfg`` describes. A pretrained file is loaded last, and strictly.
 
         Raises:
-            UserError: The file is missing or unreadable, or it does not hold exactly this backbone.
+            UserError: The file is missing or unreadable, or it does not fit this backbone, see
+                :func:`~econvnext_mmdet.weights.loading.load_backbone`.
         """
         init_cfg = self.init_cfg
         pretrained = pretrained_of(init_cfg)

@@ -1,4 +1,4 @@
-"""Reading the metafiles. They list the names of model and data for each config, and the numbers in the paper."""
+"""Reading the metafiles. For each config, they list the names of the model and of the data, and the paper's numbers."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""An HTML page that explains one or several results files with curves, tables, errors and pictures."""
+"""An HTML page that explains one or more results files with curves, tables, errors and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -179,7 +179,9 @@ def unique_names(paths: Sequence[str]) -> list[str]:
             if len(set(names)) == len(names):
                 return names
     if paths:
-        raise UserError(f'the same file is given twice: {", ".join(paths)}')
+        resolved = [Path(path).resolve() for path in paths]
+        repeated = [path for path, place in zip(paths, resolved) if resolved.count(place) > 1]
+        raise UserError(f'the same file is given twice: {", ".join(repeated)}')
     return []
 
 
@@ -322,7 +324,7 @@ def _plot_sizes(models: list[Model]) -> Figure:
     _grouped_bars(
         axes,
         models,
-        ['small (area below 32²)', 'medium', 'large (area from 96²)'],
+        ['small (area below 32²)', 'medium', 'large (area at least 96²)'],
         [[model.result.stats[name] for name in ('APs', 'APm', 'APl')] for model in models],
     )
     return figure

@@ -1,4 +1,4 @@
-"""Reading the scalars that MMEngine logs during a training."""
+"""Reading the scalars that MMEngine logs during a training run."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..utils.errors import UserError
 def read_scalars(path: str) -> list[dict]:
     """Read ``vis_data/scalars.json`` from a work directory.
 
-    While a training is running, the last line may be unfinished. An unfinished line is skipped.
+    During a training run, the last line may be unfinished. An unfinished line is skipped.
 
     Args:
         path: The file, with one JSON object per line.

@@ -1,4 +1,4 @@
-"""A table that compares trainings, made from the work directories that MMEngine leaves behind."""
+"""A table that compares training runs, made from the work directories that MMEngine leaves behind."""
 
 import sys
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class Training(NamedTuple):
     Attributes:
         folder: The work directory.
         name: The name of the config.
-        settings: The config without seed, work directory and ``resume``. Two trainings with equal settings differ at
-            most in the seed.
+        settings: The config without seed, work directory and ``resume``. Two training runs with equal settings differ
+            at most in the seed.
         start: The checkpoint that the backbone or the whole model started from. Empty if there is none.
         seed: The seed. None if the config set no seed.
         epochs: The number of epochs.
@@ -53,7 +53,7 @@ class Training(NamedTuple):
 def read_training(folder: str) -> Training:
     """Read a work directory.
 
-    If it holds several trainings, the last one counts, together with its resumed parts. Tests do not count.
+    If it holds several training runs, the last one counts, together with its resumed parts. Tests do not count.
 
     Args:
         folder: The work directory.
@@ -66,7 +66,7 @@ def read_training(folder: str) -> Training:
     names = list(Path(folder).glob('*.py'))
     if not parts or len(names) != 1:
         raise UserError(
-            f'{folder} is not the work directory of a training: expected one config, and a folder with '
+            f'{folder} is not the work directory of a training run: expected one config, and a folder with '
             'vis_data/scalars.json that has a loss'
         )
     try:
@@ -118,9 +118,9 @@ def _minutes(scalars: Path) -> float:
 
 
 def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Read work directories, group the trainings that differ only in the seed, and count and time each network.
+    """Read work directories, group the training runs that differ only in the seed, and measure each network.
 
-    A config for which the index has the paper's AP gets a row even without a training.
+    A config for which the index has the paper's AP gets a row even without a training run.
 
     Args:
         folders: The work directories.
@@ -128,8 +128,8 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
 
     Returns:
         The rows, and a list of reasons why folders are left out because they hold no finished training. First comes
-        one row per config and start, in the order of the folders, then one row per config without a training, in the
-        order of the index. If folders are given but none holds a finished training, there are no rows.
+        one row per config and start, in the order of the folders, then one row per config without a training run, in
+        the order of the index. If folders are given but none holds a finished training, there are no rows.
 
         - ``config``, ``data``, ``detector``, ``backbone``: names from the index, or else from the config.
         - ``start``, ``epochs``, ``seeds``: see :class:`Training`. A seed that was not set is None.
@@ -142,11 +142,11 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
         - ``latency``, ``device``: milliseconds per image of that size, from :func:`time_inference`, and the name of the
           device.
 
-        Without a training, ``start``, ``epochs``, ``seeds``, ``AP``, ``AP50`` and ``minutes`` are None.
+        Without a training run, ``start``, ``epochs``, ``seeds``, ``AP``, ``AP50`` and ``minutes`` are None.
 
     Raises:
-        UserError: Two folders hold the same training. Two trainings with the same config name and start differ in more
-            than the seed. The index cannot be read. Or a config cannot be built or has no image size.
+        UserError: Two folders hold the same training run. Two training runs with the same config name and start differ
+            in more than the seed. The index cannot be read. Or a config cannot be built or has no image size.
     """
     entries = read_model_index(index)
     groups, left_out = _group(folders)
@@ -179,7 +179,7 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
 
 
 def _group(folders: Sequence[str]) -> tuple[list[list[Training]], list[str]]:
-    """Group the finished trainings that differ only in the seed, and say why other folders are left out."""
+    """Group the finished training runs that differ only in the seed, and say why other folders are left out."""
     groups: dict[tuple[str, str], list[Training]] = {}
     left_out = []
     for folder in folders:
@@ -228,10 +228,11 @@ def _backbone_name(cfg: Config) -> str:
 
 
 def _measure(rows: list[dict[str, Any]], cfgs: list[Config]) -> None:
-    """Count and time the networks of the configs, and add the numbers to the rows."""
+    """Measure size and latency of the networks of the configs, and add the numbers to the rows."""
     shapes = []
     print(
-        f'counting {len(rows)} networks, then timing {PASSES} passes of each; this takes minutes on a CPU',
+        f'counting the multiply-adds of {len(rows)} networks, then timing {PASSES} passes of each; this takes minutes '
+        'on a CPU',
         file=sys.stderr,
     )
     with progress_bar() as progress:
@@ -240,7 +241,7 @@ def _measure(rows: list[dict[str, Any]], cfgs: list[Config]) -> None:
                 shape = tested_shape(cfg)
                 model = count_network(build_network(cfg), shape)
             except UserError as error:
-                raise UserError(f'cannot count {row["config"]}: {error}') from error
+                raise UserError(f'cannot count the multiply-adds of {row["config"]}: {error}') from error
             shapes.append(shape)
             row.update(input=list(shape), params=model.params, gflops=2 * model.macs / 1e9)
     latencies, device = time_inference(list(zip(cfgs, shapes)), PASSES)

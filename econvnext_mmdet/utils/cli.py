@@ -53,7 +53,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shape_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the image size at which a network is counted or timed."""
+    """Add the option for the image size at which multiply-adds are counted or a network is timed."""
     parser.add_argument(
         '--shape',
         type=int,
@@ -79,7 +79,7 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and error.filename is None:
             raise  # it does not concern a file that the user named
         # Idle workers of a data loader must neither block the exit nor outlive this process. They also print errors
-        # of their own if the loader is deleted first, which happens together with the exception.
+        # of their own if Python deletes the loader, together with the exception, before they end.
         for worker in multiprocessing.active_children():
             worker.kill()
             worker.join()

@@ -21,7 +21,7 @@ def check_versions() -> None:
         if find_spec(name) is None:
             if name in NEEDED:
                 raise ImportError(
-                    f'econvnext_mmdet {__version__} needs {name} {lowest} or later; install it, none was found'
+                    f'econvnext_mmdet {__version__} needs {name} {lowest} or later, which is not installed; install it'
                 )
             continue
         try:

@@ -34,13 +34,14 @@ def load_backbone(
         path: The file, see :func:`read_checkpoint`.
         prefix: The prefix of the backbone's names in the file, such as 'backbone'. Defaults to None: 'backbone' if any
             name has this prefix, or else no prefix.
-        allow_partial: Load the tensors that fit and name the others in the log. Defaults to False.
+        allow_partial: Load the tensors that fit and name the others in the log. A file of which no tensor fits is
+            still refused. Defaults to False.
 
     Returns:
         The output norms that the file lacks.
 
     Raises:
-        UserError: The file is missing or unreadable, or it does not hold exactly this backbone.
+        UserError: The file is missing or unreadable, or it does not fit this backbone.
     """
     checkpoint = read_checkpoint(path)
     state, kind = checkpoint.state, checkpoint.kind
@@ -72,7 +73,7 @@ def load_backbone(
     if fresh:
         notes.append(f'output norms that the file lacks keep their initial values: {", ".join(fresh)}')
     if differences:
-        not_loaded = ', '.join(differences.not_loaded())
+        not_loaded = ', '.join(differences.not_loaded()) or 'none'
         notes.append(f'tensors that keep their initial values, as the config allows: {not_loaded}')
         unused |= set(differences.extra)
     skipped = sorted({key.split('.')[0] for key in state if not key.startswith(prefix)} | {_part(k) for k in unused})
@@ -148,8 +149,8 @@ class Differences(NamedTuple):
         if problems:
             raise UserError(
                 f'{path} does not fit this {model} ({self.total} tensors): {", ".join(problems)}. Give a '
-                'checkpoint of a model with the same arch, deepen_factor and widen_factor and, for a detector, the '
-                'same classes.'
+                'checkpoint of a model with the same arch, deepen_factor and widen_factor and, for a whole detector or '
+                'classifier, the same number of classes.'
             )
 
 
@@ -158,14 +159,14 @@ def prepare_state(
 ) -> None:
     """Check that a loaded checkpoint fits a model, and remove the tensors that must not be loaded.
 
-    If the heads have a different number of classes, their last layers keep their initial values, unless a training is
-    resumed. Output norms that only the file has are not used.
+    If the heads have a different number of classes, their last layers keep their initial values, unless a training run
+    is resumed. Output norms that only the file has are not used.
 
     Args:
         model: The whole model.
         checkpoint: A checkpoint of MMEngine, or a plain state dict, which is changed in place into such a checkpoint.
         path: The file, for messages.
-        resume: Whether a training is resumed. Then everything must fit. Defaults to False.
+        resume: Whether a training run is resumed. Then everything must fit. Defaults to False.
         allow_partial: Load the tensors that fit and name the others in the log. Defaults to False.
 
     Raises:

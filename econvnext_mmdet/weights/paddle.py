@@ -55,8 +55,8 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
         ``bbox_head.*`` for a detector.
 
     Raises:
-        UserError: The file is unreadable, asks for code, or has a name that the reference does not use. Or a parameter
-            is missing, is not part of the architecture, or has a different shape.
+        UserError: The file is unreadable, refers to code other than NumPy's arrays, or has a name that the reference
+            does not use. Or a parameter is missing, is not part of the architecture, or has a different shape.
     """
     arrays = read_pdparams(source)
     backbone, detector = backbone_of(arrays), detector_of(arrays)

@@ -69,7 +69,7 @@ YOLOV10: Rules = (
     (r'yolo_head\.(o2.)_conv_(cls|reg)\.(.+)', lambda m: f'bbox_head.{BRANCHES[m[1]]}.{m[2]}_convs.{m[3]}'),
 )
 STATISTICS = {'_mean': 'running_mean', '_variance': 'running_var'}
-# Parameters that are not used: the factors of Layer Scale, which the reference builds but never multiplies with. The
+# Parameters that are not used: the factors of Layer Scale, which the reference creates but never uses. The
 # file of a detector also has the norm of the classifier's head, because the reference builds it in the backbone. The
 # file of PP-YOLOE has the numbers 0 to 16, the constant weights with which the reference computes expected distances.
 UNUSED = re.compile(r'(backbone\.)?stages\.\d\.blocks\.\d+\.gamma|backbone\.norm\..+|yolo_head\.proj_conv\.weight')

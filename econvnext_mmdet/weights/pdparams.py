@@ -85,8 +85,8 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise UserError(
-                f'it asks for {module}.{name}, which is neither an array nor a plain container. Parameters that Paddle '
-                'saved never ask for this. No code in the file was run.'
+                f'it refers to {module}.{name}, which is neither an array nor a plain container. Parameters that '
+                'Paddle saved never do this. No code in the file was run.'
             )
         return ALLOWED[module, name]
 
@@ -101,7 +101,8 @@ def read_pdparams(path: str) -> dict[str, np.ndarray]:
         The arrays by name. Other entries, such as ``StructuredToParameterName@@``, are left out.
 
     Raises:
-        UserError: The file is missing, is truncated or is not such a pickle, or it asks for code, which is not run.
+        UserError: The file is missing, is truncated or is not such a pickle, or it refers to code other
+            than NumPy's arrays. Such code is not run.
     """
     if zipfile.is_zipfile(path):
         raise UserError(

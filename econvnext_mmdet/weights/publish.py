@@ -36,6 +36,7 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
     Raises:
         UserError: The source is unreadable, there is no config, or the weights do not fit the config's model. Nothing
             is written.
+        RuntimeError: The outputs of the two models differ. Nothing is written.
     """
     check_extension(out, CHECKPOINT_EXTENSIONS, 'the published file')
     checkpoint = read_checkpoint(source)

@@ -81,7 +81,7 @@ def test_classes_may_be_in_a_file_but_not_in_a_string(cfg, tmp_path):
     cfg.train_dataloader.dataset.metainfo = dict(classes=str(tmp_path / 'classes.txt'))
     check_datasets(cfg, ['train'])
     cfg.train_dataloader.dataset.metainfo = dict(classes=('circle'))
-    with pytest.raises(UserError, match='must be a tuple of names'):
+    with pytest.raises(UserError, match='must be a tuple of names or the path of a text file'):
         check_datasets(cfg, ['train'])
 
 

@@ -52,7 +52,7 @@ def test_classes_come_from_metainfo_a_file_or_the_type(tmp_path):
 
 
 def test_single_class_without_a_comma_is_rejected():
-    with pytest.raises(UserError, match=r"must be a tuple of names, such as \('circle', \); got 'circle'"):
+    with pytest.raises(UserError, match=r"there is no file 'circle'; for a single class, write \('circle', \)"):
         classes_of(dict(type='CocoDataset', metainfo=dict(classes=('circle'))))
 
 

@@ -326,7 +326,8 @@ def test_config_must_match_the_data(cfg):
     cfg.train_dataloader.dataset.metainfo = dict(classes=('circle'))
     found = findings(inspect_config(cfg))
     assert [name for name in found if 'classes' in name] == [
-        "metainfo.classes must be a tuple of names, such as ('circle', ); got 'circle'"
+        'metainfo.classes must be a tuple of names or the path of a text file with one name per line, and there is no '
+        "file 'circle'; for a single class, write ('circle', )"
     ]
 
 

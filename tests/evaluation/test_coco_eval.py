@@ -231,6 +231,19 @@ def test_selected_classes_give_the_numbers_of_a_model_with_these_classes(tmp_pat
         evaluate_files(*files, classes=['cow'])
 
 
+def test_errors_give_no_position_after_classes_are_left_out(tmp_path):
+    """The position in the shortened list is not the position in the file."""
+    coco, entries = make_scene()
+    left_out = next(i for i, entry in enumerate(entries) if entry['category_id'] != coco['categories'][0]['id'])
+    kept = next(i for i in range(left_out, len(entries)) if entries[i]['category_id'] == coco['categories'][0]['id'])
+    entries[kept] |= dict(score='high')
+    files = write_files(tmp_path, coco, entries)
+    with pytest.raises(UserError, match=f'entry {kept} .counted from 0. is not a detection'):
+        evaluate_files(*files)
+    with pytest.raises(UserError, match='an entry is not a detection: expected image_id'):
+        evaluate_files(*files, classes=[coco['categories'][0]['name']])
+
+
 def test_boxes_and_masks_are_evaluated_if_both_files_have_them(tmp_path):
     coco, entries = make_scene()
 

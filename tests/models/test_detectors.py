@@ -143,7 +143,7 @@ def test_assignments_and_losses_of_ppyoloe_equal_the_reference(epoch, assigner, 
         close(predictions.distances[:, order], arrays['train_reg_dist'])
         close(predictions.boxes[:, order], arrays['train_boxes'])
         targets = ground_truth(arrays)
-        for i, (pred, gt) in enumerate(zip(head.predictions_of(predictions), targets)):
+        for i, (pred, gt) in enumerate(zip(head.assigner_inputs(predictions), targets)):
             result = (
                 head.assign_by_place(pred, gt, predictions.num_points)
                 if assigner == 'atss'
@@ -507,7 +507,9 @@ def test_the_error_names_what_the_neck_expects_and_gets(name):
     image = torch.rand(1, 3, 64, 64)
     with pytest.raises(UserError, match=r'neck expects maps with \[32, 64, 128\] channels.*got \[64, 128, 256\]'):
         reduced(name, widen_factor=0.25)(image, mode='tensor')
-    with pytest.raises(UserError, match=r'got \[16, 32, 64, 128\]. Set neck.in_channels, or set the out_indices'):
+    with pytest.raises(
+        UserError, match=r'got \[16, 32, 64, 128\]. Set model.neck.in_channels, or set model.backbone.out_indices'
+    ):
         reduced(name, out_indices=(0, 1, 2, 3))(image, mode='tensor')
     with pytest.raises(UserError, match=r'half as high and wide.*got the sizes .*pad_size_divisor=32'):
         reduced(name)(torch.rand(1, 3, 72, 64), mode='tensor')

@@ -138,7 +138,10 @@ def test_report_of_masks_without_boxes_and_of_some_classes(files):
     'change, message',
     [
         (dict(results=['absent.json']), 'cannot read .*absent.json'),
-        (dict(results=['a/results.json', 'a/results.json']), 'the same file is given twice'),
+        (
+            dict(results=['a/results.json', 'a/results.json']),
+            'the same file is given twice: .*a/results.json, .*a/results.json$',
+        ),
         (dict(images='nowhere'), 'no image folder .*nowhere'),
         (dict(images='a'), '.jpg is missing or is not a readable image'),
         (dict(logs=['gt.json']), 'gt.json holds no loss and no AP'),

@@ -164,7 +164,9 @@ def test_networks_are_counted_at_the_size_of_their_input(work_dir, index):
 
 def test_a_config_without_an_image_size_is_named(work_dir, index):
     extra = 'test_dataloader["dataset"]["pipeline"] = [dict(type="LoadImageFromFile")]\n'
-    with pytest.raises(UserError, match='cannot count retinanet_1x: the size of the test images is unknown'):
+    with pytest.raises(
+        UserError, match='cannot count the multiply-adds of retinanet_1x: the size of the test images is unknown'
+    ):
         compare_trainings([work_dir('a', 0.3, extra=extra)], index)
 
 
@@ -275,7 +277,7 @@ def test_resumed_parts_count_as_one_training(work_dir):
 
 
 def test_folders_without_a_finished_training_are_left_out(work_dir, index, tmp_path):
-    with pytest.raises(UserError, match='x is not the work directory of a training: expected one config'):
+    with pytest.raises(UserError, match='x is not the work directory of a training run: expected one config'):
         read_training(str(tmp_path / 'x'))
     (row, _), (left_out,) = compare_trainings([work_dir('a', 0.3, epoch=11), work_dir('f', 0.2)], index)
     assert 'a has no evaluation of boxes after its last epoch, 12' in left_out and row['AP']['values'] == [0.2]

@@ -79,10 +79,10 @@ def test_hostile_pickles_run_nothing(write_pdparams, tmp_path):
         for protocol in (2, 4):
             for content in (Hostile(*call), dict(ARRAYS, a=Hostile(*call)), [Hostile(*call)]):
                 path = write_pdparams(content, protocol)
-                with pytest.raises(UserError, match='net.pdparams is refused: it asks for .* No code .* was run'):
+                with pytest.raises(UserError, match='net.pdparams is refused: it refers to .* No code .* was run'):
                     read_pdparams(path)
     (tmp_path / 'net.pdparams').write_bytes(f"cos\nsystem\n(S'touch {witness}'\ntR.".encode())
-    with pytest.raises(UserError, match='it asks for os.system'):
+    with pytest.raises(UserError, match='it refers to os.system'):
         read_pdparams(path)
     assert not witness.exists()
 

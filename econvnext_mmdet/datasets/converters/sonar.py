@@ -29,7 +29,7 @@ def sonar_to_coco(
     The labels of the contest's test images are not public, so the validation images are some of the labelled images.
     The split depends only on the sorted names of the usable images and on the seed, not on the classes.
 
-    The XML shown on the page of the dataset is not well-formed. A malformed file is read again without everything that
+    The XML files of the dataset may be malformed. A malformed file is read again without everything that
     its boxes do not need. Only ``annotation``, ``object``, ``name``, ``difficult``, ``bndbox`` and the four numbers in
     it have to be intact. Boxes are converted as in
     :func:`~econvnext_mmdet.datasets.converters.voc.voc_to_coco`, and dropped for the same reasons.

@@ -56,8 +56,9 @@ def voc_to_coco(
     xmax - xmin + 1, ymax - ymin + 1), as in the VOC development kit. Objects marked ``difficult`` become crowd
     regions, which evaluation and training ignore.
 
-    An image is dropped if its image file or its annotation file is not readable. A box is dropped if it has no area or
-    lies outside its image, and clipped if it extends over the border. The summary names everything dropped.
+    An image is dropped if its image file or its annotation file is not readable. A box is dropped if xmax <= xmin, if
+    ymax <= ymin, or if it lies outside its image. It is clipped if it extends over the border. The summary names
+    everything dropped.
 
     Args:
         root: The VOC folder.

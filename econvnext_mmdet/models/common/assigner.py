@@ -15,7 +15,7 @@ class InsideTaskAlignedAssigner(BaseAssigner):
     class. The overlap is between the box and the box predicted at the point. Each box gets the ``topk`` points with the
     highest metric. MMDetection's ``TaskAlignedAssigner`` first takes the ``topk`` of all points and then drops the
     points outside the box. Here, points outside do not compete. If several boxes get the same point, it goes to the box
-    with the largest overlap with the prediction, out of all boxes.
+    that overlaps most with the box predicted there. This may be a box that did not get the point.
 
     Args:
         topk: The largest number of points per box.

@@ -145,7 +145,7 @@ class DistributionHead(BaseDenseHead):
         )
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
 
-    def predictions_of(self, predictions: Predictions) -> list[InstanceData]:
+    def assigner_inputs(self, predictions: Predictions) -> list[InstanceData]:
         """The ``priors``, ``bboxes`` and ``scores`` of each image for an assigner, without gradients."""
         return [
             InstanceData(priors=predictions.points, bboxes=boxes, scores=scores)
@@ -178,7 +178,8 @@ class DistributionHead(BaseDenseHead):
             **kwargs: The other arguments of MMDetection's ``BaseDenseHead.predict_by_feat``.
 
         Returns:
-            The ``bboxes``, ``scores`` and ``labels`` of each image.
+            For each image: ``bboxes`` (n, 4) as (x1, y1, x2, y2), in pixels of the network's input or, with
+            ``rescale=True``, of the original image; ``scores`` (n,); and ``labels`` (n,).
         """
         return super().predict_by_feat(cls_scores, self._sides(bbox_preds), **kwargs)
 

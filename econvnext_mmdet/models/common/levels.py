@@ -42,7 +42,7 @@ def check_levels(feats: Sequence[Tensor], in_channels: Sequence[int], part: str)
     if found != list(in_channels):
         raise UserError(
             f'{part} expects maps with {list(in_channels)} channels, shallowest first, but got {found}. Set '
-            f'{part}.in_channels, or set the out_indices of the backbone to the stages at strides 8, 16 and 32.'
+            f'model.{part}.in_channels, or set model.backbone.out_indices to the stages at strides 8, 16 and 32.'
         )
     sizes = [tuple(feat.shape[-2:]) for feat in feats]
     if any(height != 2 * low or width != 2 * narrow for (height, width), (low, narrow) in zip(sizes, sizes[1:])):

@@ -125,7 +125,7 @@ class PPYOLOEHead(DistributionHead):
             self.assign_by_place(pred, gt, predictions.num_points)
             if epoch < self.initial_epoch
             else self.assigner.assign(pred, gt)
-            for pred, gt in zip(self.predictions_of(predictions), batch_gt_instances)
+            for pred, gt in zip(self.assigner_inputs(predictions), batch_gt_instances)
         ]
         return self.losses(predictions, assignments, batch_gt_instances)
 

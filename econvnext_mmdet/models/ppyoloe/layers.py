@@ -47,7 +47,7 @@ class CSPLayer(nn.Module):
 
     Args:
         in_channels: The channels of the input.
-        mid_channels: The channels of both halves together. It is even.
+        mid_channels: The number of channels of both halves together, which is even.
         out_channels: The channels of the output.
         blocks: The blocks by name. Each has ``mid_channels / 2`` channels.
         attn: The attention for the joined halves, or an ``nn.Identity``.

@@ -74,10 +74,10 @@ class YOLOv10Head(DistributionHead):
         loss_dfl: The loss of the distributions. Defaults to the distribution focal loss with a weight of 1.5.
         train_cfg: ``one_to_many`` and ``one_to_one`` are the assigners of the branches. Defaults to None, which is
             enough for inference.
-        test_cfg: ``score_thr``, ``nms_pre`` (the largest number of detections per level) and ``max_per_img``. Defaults
-            to None.
-        init_cfg: The initialisation. Defaults to None: the scores expect five objects in an image of 640 x 640 pixels,
-            and all distances are equally likely.
+        test_cfg: ``score_thr``, ``nms_pre`` (the largest number of detections per level) and ``max_per_img`` (300
+            if it is not set). Defaults to None.
+        init_cfg: The initialisation. Defaults to None: the scores of each level add up to about 5 for an image of 640 x
+            640 pixels, and all distances are equally likely.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class YOLOv10Head(DistributionHead):
         predictions = self.flatten(cls_scores, bbox_preds)
         assignments = [
             self.assigners[branch].assign(pred, gt)
-            for pred, gt in zip(self.predictions_of(predictions), batch_gt_instances)
+            for pred, gt in zip(self.assigner_inputs(predictions), batch_gt_instances)
         ]
         return self.losses(predictions, assignments, batch_gt_instances)
 

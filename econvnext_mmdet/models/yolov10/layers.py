@@ -59,7 +59,7 @@ class C2f(nn.Module):
 
     Args:
         in_channels: The channels of the input.
-        out_channels: The channels of the output. It is even.
+        out_channels: The number of channels of the output, which is even.
         num_blocks: The number of blocks.
         block: Builds a block with a given number of channels.
         norm_cfg: The norm.
