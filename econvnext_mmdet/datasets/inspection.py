@@ -73,7 +73,7 @@ class Inspection:
     """The content of one annotation file, and what was found in it.
 
     Attributes:
-        split: 'train', 'val' or 'test'. Splits that share a file are joined, such as 'val, test'.
+        split: 'train', 'val' or 'test'. Evaluation splits that share a file are joined, as in 'val, test'.
         ann_file: The annotation file.
         images: Number of images.
         widths: The smallest and the largest width of an image, in pixels.

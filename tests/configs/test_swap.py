@@ -13,11 +13,11 @@ from .helpers import train_step, without_gradient
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')
 
-# The backbone of the README's config, but narrow and shallow.
+# A narrow and shallow backbone for fast tests.
 BACKBONE = dict(_delete_=True, type='EConvNeXt', arch='mini', widen_factor=0.25, deepen_factor=0.34)
 
 
-def test_the_ten_lines_in_the_readme_train(tmp_path):
+def test_the_config_in_the_readme_trains(tmp_path):
     (tmp_path / 'swap.py').write_text(page_block('README.md', 'faster-rcnn'))
     cfg = Config.fromfile(tmp_path / 'swap.py')
     model, loss, _ = train_step(cfg)

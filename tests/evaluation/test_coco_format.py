@@ -28,7 +28,7 @@ def test_a_test_set_may_lack_annotations():
         check_annotations(dict(images=[]))
 
 
-def test_only_training_accepts_strings_as_ids():
+def test_strings_as_ids_are_rejected_if_the_file_is_evaluated():
     coco, _ = make_scene()
     coco['images'][1]['id'] = 'image 1'
     coco['annotations'] = []

@@ -92,7 +92,7 @@ def test_learning_rates_fall_towards_the_stem(name, rate, decay, layers):
 
 
 @pytest.mark.parametrize('setting, value', [('frozen_stages', 0), ('norm_eval', True)])
-def test_untrained_weights_are_not_frozen(shapes, tmp_path, setting, value):
+def test_freezing_untrained_weights_is_an_error(shapes, tmp_path, setting, value):
     config = DEMO
     cfg = load_config(
         config,

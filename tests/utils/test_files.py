@@ -26,7 +26,7 @@ def test_wrong_json_is_an_error(tmp_path, content, kind, says):
         load_json(str(tmp_path / 'x.json'), kind)
 
 
-def test_a_file_is_whole_or_not_there(tmp_path):
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     (tmp_path / 'a.txt').write_text('before')
     with pytest.raises(ZeroDivisionError), whole_file(tmp_path / 'a.txt') as part:
         part.write_text('half')

@@ -41,7 +41,7 @@ def test_an_error_in_the_model_is_explained(changes, says):
         build_model(cfg)
 
 
-def test_a_detector_decodes_boxes_at_the_scale_of_an_unscaled_image():
+def test_an_unscaled_sample_has_one_size_and_a_scale_factor_of_1():
     sample = unscaled_sample((48, 64))
     assert sample.img_shape == sample.ori_shape == sample.batch_input_shape == (48, 64)
     assert sample.scale_factor == (1, 1)
