@@ -3,6 +3,7 @@
 One dataset is for detection, in COCO's format. The other is for classification, with one folder per class.
 """
 
+import math
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
@@ -305,8 +306,9 @@ def _make(
         raise UserError(f'expected a seed of 0 or more; got {seed}')
     # Smaller stars and triangles have too few pixels to be drawn.
     if not MIN_DIAMETER / min(size) <= diameters[0] <= diameters[1] <= 1:
+        lowest = math.ceil(1000 * MIN_DIAMETER / min(size)) / 1000  # rounded up, so that it is accepted
         raise UserError(
-            f'expected a smallest and a largest diameter from {MIN_DIAMETER / min(size):.2g} ({MIN_DIAMETER} pixels) '
+            f'expected a smallest and a largest diameter from {lowest:g} ({MIN_DIAMETER} pixels) '
             f"to 1, as fractions of the image's short side; got {diameters[0]:g} and {diameters[1]:g}"
         )
     with whole_folder(out) as folder:

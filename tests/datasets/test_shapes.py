@@ -93,7 +93,7 @@ def test_mmdetection_reads_the_data(shapes):
         (dict(size=(63, 64)), 'at least 64 x 64'),
         (dict(num_val=0), '0 for val'),
         (dict(diameters=(0.5, 0.4)), 'got 0.5 and 0.4'),
-        (dict(diameters=(0.18, 0.4)), r'from 0.19 \(12 pixels\) to 1, as fractions of .* got 0.18 and 0.4'),
+        (dict(diameters=(0.18, 0.4)), r'from 0.188 \(12 pixels\) to 1, as fractions of .* got 0.18 and 0.4'),
         (dict(seed=-1), 'a seed of 0 or more; got -1'),
     ],
 )
