@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--picture',
         metavar='FILE',
-        help='picture of the samples to write, .jpg or .png (default: samples.jpg in the work directory)',
+        help='file for the picture of the samples, .jpg or .png (default: samples.jpg in the work directory)',
     )
     parser.add_argument(
         '--samples', type=int, default=9, metavar='N', help='number of samples to draw (default: %(default)s)'

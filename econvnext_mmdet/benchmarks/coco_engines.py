@@ -100,7 +100,7 @@ def compare_engines(images: int, classes: int, objects: float, detections: int, 
         - ``engine``: the seconds from the engine's ``evaluate`` to its ``summarize``.
         - ``total``: the seconds including reading and checking the files.
         - ``memory``: the peak of the memory in MiB, minus what the process used before.
-        - ``stats``: COCO's twelve numbers.
+        - ``stats``: COCO's twelve metrics.
 
     Raises:
         UserError: The system is not Linux, or the numbers are too small, see :func:`make_boxes`.
@@ -127,10 +127,10 @@ def comparison_table(measured: dict[str, dict[str, Any]]) -> str:
     fast, official = (measured[engine] for engine in ENGINES)
     rows = [['', *ENGINES, 'ratio']]
     for key, name in (
-        ('engine', 'evaluate to summarize, s'),
+        ('engine', 'computing the metrics, s'),
         ('total', 'with reading the files, s'),
         ('memory', 'peak memory, MiB'),
     ):
         rows.append([name, f'{fast[key]:.1f}', f'{official[key]:.1f}', f'{official[key] / fast[key]:.1f}'])
     difference = max(abs(fast['stats'][name] - official['stats'][name]) for name in fast['stats'])
-    return f'{align(rows)}\nAP {fast["stats"]["AP"]:.4f}; the twelve numbers differ by at most {difference:.1e}'
+    return f'{align(rows)}\nAP {fast["stats"]["AP"]:.4f}; the twelve metrics differ by at most {difference:.1e}'

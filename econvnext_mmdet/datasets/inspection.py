@@ -197,12 +197,16 @@ class _Findings:
             self._found[severity, what] += examples[:EXAMPLES]
             self._counts[severity, what] += len(examples) if count is None else count
 
+    def state(self, severity: str, what: str) -> None:
+        """Add a problem of the whole file, which has no places."""
+        self._found[severity, what], self._counts[severity, what] = [], 1
+
     def attempt(self, check: Callable, *args: Any) -> Any:
         """Run a check and return its result. If it raises a UserError, add a finding and return None."""
         try:
             return check(*args)
         except UserError as error:
-            self._found['error', str(error)], self._counts['error', str(error)] = [], 1
+            self.state('error', str(error))
 
     def listed(self) -> list[Finding]:
         return [Finding(*kind, self._counts[kind], examples[:EXAMPLES]) for kind, examples in self._found.items()]
@@ -306,7 +310,7 @@ def _inspect_annotations(
     if filters.get('filter_empty_gt'):
         kept &= np.isin(np.arange(len(images)), of_image[used])
     if not kept.any() and not dataset.get('test_mode'):
-        findings.add('error', "the config's filter_cfg and classes leave no image to train on", [dict(filters)])
+        findings.state('error', f"the config's classes and its filter_cfg, {dict(filters)}, leave no image to train on")
 
     # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
     # with a malformed mask is ignored. If masks are not used, annotations without any mask are fine.
@@ -385,10 +389,8 @@ def _find_leaks(inspections: Iterable[Inspection]) -> None:
         training, findings = inspection.split == 'train', _Findings()
         if not training and os.path.realpath(inspection.ann_file) in files:
             # Users may do this on purpose, for example to see a model overfit. It is therefore a warning, not an error.
-            findings.add(
-                'warning',
-                'training reads the same file, so evaluation only shows what the model has memorized',
-                [inspection.ann_file],
+            findings.state(
+                'warning', 'training reads the same file, so evaluation only shows what the model has memorized'
             )
         else:
             severity, where = ('warning', 'another training file') if training else ('error', 'the training data')

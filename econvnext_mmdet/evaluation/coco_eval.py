@@ -26,7 +26,7 @@ class CocoResult:
     """The result of an evaluation of boxes or masks. As in COCO, a number is -1 if it has no ground truth.
 
     Attributes:
-        stats: The twelve numbers of ``COCO_STATS``.
+        stats: The twelve metrics of ``COCO_STATS``.
         classes: One dict per class, in the order of the ids: ``name``, ``objects`` (the number of objects without crowd
             regions) and the numbers of ``CLASS_STATS``.
         precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections). The area

@@ -14,7 +14,7 @@ from .tables import class_table
 
 @METRICS.register_module()
 class OfficialCocoMetric(BaseMetric):
-    """Computes COCO's twelve numbers as COCO defines them, unrounded.
+    """Computes COCO's twelve metrics as COCO defines them, unrounded.
 
     MMDetection's CocoMetric differs from COCO: it allows 100, 300 and 1000 detections per image and rounds the numbers.
     Without an annotation file, it takes the size of an object from its box. Without any detection, it returns nothing.

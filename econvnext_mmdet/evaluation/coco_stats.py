@@ -1,10 +1,10 @@
-"""The twelve numbers of COCO's evaluation, in COCO's order."""
+"""COCO's twelve metrics, in COCO's order."""
 
 from typing import NamedTuple
 
 
 class Stat(NamedTuple):
-    """One of the twelve numbers.
+    """One of the twelve metrics.
 
     Attributes:
         mmdet_name: MMDetection's name for it.

@@ -19,7 +19,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def stats_table(stats: Mapping[str, Mapping[str, float]]) -> str:
-    """Make a table of the twelve numbers, with one column for boxes and one for masks.
+    """Make a table of COCO's twelve metrics, with one column for boxes and one for masks.
 
     Args:
         stats: A dict from 'bbox' and 'segm' to dicts from the names in ``COCO_STATS`` to the numbers.

@@ -59,8 +59,8 @@ def add_shape_option(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: classifier: 224 224; detector with a fixed test size: that size; other '
-        'detectors: 800 1280)',
+        help='image size in pixels (default: 224 224 for a classifier, the test size for a detector that has a fixed '
+        'one, and 800 1280 for other detectors)',
     )
 
 

@@ -98,7 +98,7 @@ def explain_user_errors() -> Iterator[None]:
         if '`epoch_length` must be a positive' in text:
             raise UserError(
                 'the training set has fewer images than a batch, and an incomplete batch is dropped; lower '
-                'train_dataloader.batch_size'
+                'train_dataloader.batch_size, or run tools/check_dataset.py to see whether filter_cfg leaves out images'
             ) from error
         if 'Expected more than 1 value per channel when training' in text:
             raise UserError(

@@ -154,13 +154,13 @@ def test_counts_agree_with_pycocotools(cfg):
         (
             lambda c: c['annotations'].clear(),
             'error',
-            "the config's filter_cfg and",
+            "the config's classes and its filter_cfg",
             'filter_empty_gt',
         ),
         (
             lambda c: [item.update(width=8) for item in c['images']],
             'error',
-            "the config's filter_cfg and",
+            "the config's classes and its filter_cfg",
             'min_size',
         ),
         (

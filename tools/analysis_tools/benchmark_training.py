@@ -11,9 +11,9 @@ IMAGES = {'data/imagenet': 1_281_167, 'data/coco': 117_266}
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Measure the time of training steps of configs on random images in memory, on the first GPU, or on '
-        'the CPU if there is no GPU. Prints how long all epochs of the config would take on one such device, without '
-        'reading images.'
+        description='Measure how long the training steps of each config take, with random images in memory, on the '
+        'first GPU, or on the CPU if there is no GPU. Prints how long all epochs of the config would take on this '
+        'device, not counting the time to read images.'
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
     cli.add_shape_option(parser)
