@@ -1,6 +1,6 @@
-# make setup   create the environment in .venv, from a bare machine; the second time there is nothing to do
+# make setup   create the environment in .venv, also on a bare machine; the second time there is nothing to do
 # make demo    train on synthetic shapes, print the COCO table, draw the detections
-# make lint    check style, spelling, imports between folders and types
+# make lint    check style, spelling, types, imports between folders, and the sizes of files
 # make test    run the tests
 VENV ?= .venv
 PY = $(VENV)/bin/python

@@ -47,12 +47,12 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def small():
-    """A small backbone: mini with a quarter of its widths and a third of its blocks."""
+    """A function that builds a reduced backbone: mini with a quarter of its widths and a third of its blocks."""
     return lambda **kwargs: EConvNeXt(**{**dict(arch='mini', widen_factor=0.25, deepen_factor=0.34), **kwargs})
 
 
 @pytest.fixture(scope='session')
 def trained(shapes, tmp_path_factory):
-    """The work directory and the output of a short training of the demo config."""
+    """The work directory and the output of a short training run of the demo config."""
     work_dir = tmp_path_factory.mktemp('work')
     return train_with_tool(DEMO, work_dir, options(shapes, work_dir))

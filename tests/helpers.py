@@ -16,7 +16,7 @@ WIDEN = dict(mini=0.25, tiny=0.125, small=0.125)
 
 
 def options(shapes, work_dir):
-    """Options that turn the demo config into a run of seconds: a narrow backbone, two epochs of three iterations."""
+    """Options that turn the demo config into a run of a few seconds: a narrow backbone, two epochs of three steps."""
     changes = {
         'work_dir': str(work_dir),
         'train_cfg.max_epochs': 2,
@@ -26,7 +26,7 @@ def options(shapes, work_dir):
         'model.neck.in_channels': [48, 96, 192],
         'train_dataloader.batch_size': 4,
         'default_hooks.logger.interval': 1,
-        'model.test_cfg.score_thr': 0.0,  # after such a short training all scores are low
+        'model.test_cfg.score_thr': 0.0,  # after so few steps all scores are low
     }
     for split in ('train', 'val', 'test'):
         changes[f'{split}_dataloader.num_workers'] = 0
@@ -70,7 +70,7 @@ def count_convolutions(model):
 
 
 def page_block(page, mark):
-    """The one Python block of a page that contains ``mark``. The page is a path from the root of the project."""
+    """The only Python block of a page that contains ``mark``. The page is a path from the root of the project."""
     blocks = re.findall(r'```python\n(.*?)```', (ROOT / page).read_text(), re.S)
     (block,) = (textwrap.dedent(block) for block in blocks if mark in block)
     return block

@@ -17,7 +17,7 @@ def _mask(box):
 
 
 def rle_counts(runs):
-    """Compress the runs of an RLE like pycocotools, but without its checks."""
+    """Compress the runs of an RLE as pycocotools does, but without its checks."""
     text = ''
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -39,7 +39,7 @@ def _box(rng):
 def make_scene(seed=0, images=12):
     """Make the content of an annotation file and that of a results file.
 
-    They have crowd regions (as uncompressed RLE, like in COCO), polygons, an annotation with id 0, images without
+    They have crowd regions (as uncompressed RLE, as in COCO), polygons, an annotation with id 0, images without
     objects, images without detections, equal scores, objects of every size, objects with the flag ``ignore``, a class
     without objects, and an image with more than 100 detections of one class.
     """

@@ -149,7 +149,7 @@ def test_the_pinned_stack_is_installed():
             if line and not line.startswith('#'):
                 name, _, pinned = line.partition('==')
                 assert version(name).split('+')[0] == pinned, name
-                # pip brings its own setuptools and wheel, and a lock does not name them.
+                # `pip freeze` leaves out setuptools and wheel, so the lock does not name them.
                 assert line.lower().replace('_', '-') in locked or name in ('setuptools', 'wheel'), line
 
 
@@ -157,8 +157,8 @@ def test_opencv_needs_no_libgl():
     assert 'libGL' not in python("import cv2; print(open('/proc/self/maps').read())")
 
 
-@pytest.mark.parametrize('goal', ['setup', 'demo', 'lint', 'test'])
-def test_setup_sees_the_gpu_for_every_goal(goal, tmp_path):
+@pytest.mark.parametrize('target', ['setup', 'demo', 'lint', 'test'])
+def test_setup_sees_the_gpu_for_every_target(target, tmp_path):
     """Setup builds MMCV's operators for the GPU that it sees. Only the demo and the tests themselves run without it."""
     shutil.copy(ROOT / 'Makefile', tmp_path)
     for path in (
@@ -172,11 +172,11 @@ def test_setup_sees_the_gpu_for_every_goal(goal, tmp_path):
         (tmp_path / path).touch()
     (tmp_path / 'requirements' / 'setup_env.sh').write_text('echo "${CUDA_VISIBLE_DEVICES-all}" >seen; exit 3')
     env = {key: value for key, value in os.environ.items() if key not in ('CUDA_VISIBLE_DEVICES', 'MAKEFLAGS')}
-    assert subprocess.run(['make', goal], cwd=tmp_path, env=env, capture_output=True).returncode
+    assert subprocess.run(['make', target], cwd=tmp_path, env=env, capture_output=True).returncode
     assert (tmp_path / 'seen').read_text() == 'all\n'
 
 
-def test_a_tool_runs_by_its_name():
+def test_a_tool_runs_without_naming_python():
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     tool = ROOT / 'tools' / 'train.py'
     done = subprocess.run([tool, '--help'], capture_output=True, text=True, env={**os.environ, 'PATH': path})

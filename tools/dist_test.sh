@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Evaluate on several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
-# On several machines run it on each with NNODES, NODE_RANK (0, 1, ...), MASTER_ADDR and PORT set.
+# GPUS is the number per machine. With several machines, run this script on each of them, and set NNODES, NODE_RANK
+# (0, 1, ...), MASTER_ADDR and PORT.
 set -euo pipefail
 [ $# -ge 3 ] || { echo "usage: $0 CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2; exit 2; }
 config=$1 checkpoint=$2 gpus=$3

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Train on several GPUs: tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
-# On several machines run it on each with NNODES, NODE_RANK (0, 1, ...), MASTER_ADDR and PORT set.
+# GPUS is the number per machine. With several machines, run this script on each of them, and set NNODES, NODE_RANK
+# (0, 1, ...), MASTER_ADDR and PORT.
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: $0 CONFIG GPUS [options of tools/train.py]" >&2; exit 2; }
 config=$1 gpus=$2

@@ -1,5 +1,6 @@
-# MMPretrain's runtime. It keeps the last two checkpoints and the best one, and refuses a checkpoint of a different
-# model. In training with several processes, the BatchNorm statistics are averaged before evaluation and saving.
+# MMPretrain's runtime with additions: it keeps the last two checkpoints and the best one, and refuses a checkpoint of
+# a different model. In training with several processes, the BatchNorm statistics are averaged before evaluation and
+# saving.
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=2, save_best='auto'),

@@ -1,5 +1,5 @@
 # PP-YOLOE-S with CSPResNet on blood cells, from scratch, with images of one size. ATSS assigns the boxes in the first 3
-# epochs. This is a similar share as in the 36-epoch recipe, where ATSS assigns them for 12 epochs.
+# epochs. This is about the same share as in the 36-epoch recipe, where ATSS assigns them for 12 epochs.
 _base_ = [
     '../_base_/models/ppyoloe-s_cspresnet.py',
     '../_base_/datasets/bccd_detection.py',

@@ -1,5 +1,5 @@
 # PP-YOLOE-S with E-ConvNeXt-mini on the synthetic shapes, from scratch, with images of one size. ATSS assigns the boxes
-# in the first 3 epochs. This is a similar share as in the 36-epoch recipe, where ATSS assigns them for 12 epochs.
+# in the first 3 epochs. This is about the same share as in the 36-epoch recipe, where ATSS assigns them for 12 epochs.
 _base_ = [
     '../_base_/models/ppyoloe-s_e-convnext-mini.py',
     '../_base_/datasets/shapes_detection.py',

@@ -1,4 +1,4 @@
-# PP-YOLOE-L with CSPResNet, its original backbone, on sonar images, a row of the paper's table.
+# PP-YOLOE-L with CSPResNet, its original backbone, on sonar images. The paper's table has this detector.
 _base_ = [
     '../_base_/models/ppyoloe-l_cspresnet.py',
     '../_base_/datasets/sonar_detection.py',

@@ -1,4 +1,4 @@
-# PP-YOLOE-L with E-ConvNeXt-tiny on sonar images, a row of the paper's table.
+# PP-YOLOE-L with E-ConvNeXt-tiny on sonar images. The paper's table has this detector.
 _base_ = [
     '../_base_/models/ppyoloe-l_e-convnext-tiny.py',
     '../_base_/datasets/sonar_detection.py',

@@ -1,4 +1,4 @@
-# PP-YOLOE-S with E-ConvNeXt-mini on sonar images, a row of the paper's table.
+# PP-YOLOE-S with E-ConvNeXt-mini on sonar images. The paper's table has this detector.
 _base_ = [
     '../_base_/models/ppyoloe-s_e-convnext-mini.py',
     '../_base_/datasets/sonar_detection.py',

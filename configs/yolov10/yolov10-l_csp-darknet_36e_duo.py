@@ -1,4 +1,4 @@
-# YOLOv10-L with CSPDarknet, its original backbone, on DUO, underwater photographs, a row of the paper's table.
+# YOLOv10-L with CSPDarknet, its original backbone, on DUO, underwater photographs. The paper's table has this detector.
 _base_ = [
     '../_base_/models/yolov10-l_csp-darknet.py',
     '../_base_/datasets/duo_detection.py',

@@ -1,4 +1,4 @@
-# YOLOv10-L with CSPDarknet, its original backbone, on sonar images, a row of the paper's table.
+# YOLOv10-L with CSPDarknet, its original backbone, on sonar images. The paper's table has this detector.
 _base_ = [
     '../_base_/models/yolov10-l_csp-darknet.py',
     '../_base_/datasets/sonar_detection.py',

@@ -1,4 +1,4 @@
-# YOLOv10-L with E-ConvNeXt-tiny on DUO, underwater photographs, a row of the paper's table.
+# YOLOv10-L with E-ConvNeXt-tiny on DUO, underwater photographs. The paper's table has this detector.
 _base_ = [
     '../_base_/models/yolov10-l_e-convnext-tiny.py',
     '../_base_/datasets/duo_detection.py',

@@ -1,4 +1,4 @@
-# YOLOv10-M with MMPretrain's ConvNeXt-tiny on sonar images, a row of the paper's table.
+# YOLOv10-M with MMPretrain's ConvNeXt-tiny on sonar images. The paper's table has this detector.
 _base_ = 'yolov10-m_e-convnext-tiny_36e_sonar.py'
 channels = [192, 384, 768]
 model = dict(

@@ -1,4 +1,4 @@
-# YOLOv10-M with E-ConvNeXt-tiny on sonar images, a row of the paper's table.
+# YOLOv10-M with E-ConvNeXt-tiny on sonar images. The paper's table has this detector.
 _base_ = [
     '../_base_/models/yolov10-m_e-convnext-tiny.py',
     '../_base_/datasets/sonar_detection.py',

@@ -34,8 +34,10 @@ def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
             "PyTorch sees a GPU, but MMCV was built with CPU operators only: set CUDA_VISIBLE_DEVICES='' to use the "
             'CPU, or build MMCV with nvcc'
         )
-    # Slurm gives a rank to every task, even to a task that is not part of a distributed training.
-    if cfg.launcher == 'none' or int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+    # MMEngine sets RANK only when it builds the runner. Slurm gives a rank to every task, even to one that is not part
+    # of a distributed training run.
+    ranks = [os.environ[name] for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK') if name in os.environ]
+    if cfg.launcher == 'none' or not ranks or int(ranks[0]) == 0:
         check_datasets(cfg, splits)
 
 

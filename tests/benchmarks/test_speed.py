@@ -13,7 +13,7 @@ from econvnext_mmdet.utils.config import load_config
 from ..helpers import DEMO, ROOT, options
 
 
-def test_inference_is_timed_in_turn_and_as_deployed(monkeypatch):
+def test_models_take_turns_in_the_timing_and_are_folded(monkeypatch):
     cfg = load_config(DEMO, options('data', 'work'))
     seen, folded = [], []
     forward = EConvNeXt.forward
@@ -47,7 +47,7 @@ def test_training_is_timed_at_one_size_and_in_the_longest_phase(monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['e-convnext-mini_10e_shapes', 'mask_rcnn_e_convnext_mini_shapes'])
-def test_the_speed_of_training_is_that_of_its_steps(name, monkeypatch):
+def test_the_speed_of_training_is_the_batch_size_divided_by_the_time_of_a_step(name, monkeypatch):
     """Each step of training moves the clock by half a second."""
     cfg = load_config(str(ROOT / 'configs' / 'demo' / f'{name}.py'))
     cfg.model.backbone.update(widen_factor=0.25, deepen_factor=0.34)

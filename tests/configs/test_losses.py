@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures('mmdet_scope')
     ],
 )
 def test_mixed_precision_gives_the_losses_of_float32(name):
-    """Autocast works as with --amp, but on the CPU in bfloat16. No operation lacks a type or overflows."""
+    """With autocast as in --amp, but on the CPU in bfloat16: every operation supports it, and none overflows."""
     cfg = Config.fromfile(ROOT / 'configs' / name)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)

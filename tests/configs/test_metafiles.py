@@ -19,7 +19,7 @@ INDEX = str(ROOT / 'model-index.yml')
 ENTRIES = {model.name: model for model in modelindex.load(INDEX).models}
 
 
-def flops(function, *inputs):
+def multiply_adds(function, *inputs):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         function(*inputs)
     return counter.get_total_flops() // 2
@@ -28,21 +28,21 @@ def flops(function, *inputs):
 def count_without_data(model, shape):
     """Count the multiply-adds from the shapes of tensors alone.
 
-    The second stage of a two-stage detector gets 100 regions for masks, and for boxes as many as the first stage
-    proposes at most, by default 1000.
+    The second stage of a two-stage detector gets 100 regions for masks. For boxes it gets the largest number that the
+    first stage can propose, 1000 by default.
     """
     image = torch.empty(1, 3, *shape)
     if not hasattr(model, 'roi_head'):
-        return flops(lambda: model(image, mode='tensor'))
+        return multiply_adds(lambda: model(image, mode='tensor'))
     head = model.roi_head
-    total = flops(lambda: model.rpn_head(model.extract_feat(image)))
+    total = multiply_adds(lambda: model.rpn_head(model.extract_feat(image)))
     for part, regions in (('bbox', model.test_cfg.rpn.max_per_img), ('mask', 100)):
         heads, extractors = getattr(head, f'{part}_head'), getattr(head, f'{part}_roi_extractor')
         for stage, extractor in (
             zip(heads, extractors) if isinstance(heads, torch.nn.ModuleList) else [(heads, extractors)]
         ):
             size = extractor.roi_layers[0].output_size
-            total += flops(stage, torch.empty(regions, extractor.out_channels, *size))
+            total += multiply_adds(stage, torch.empty(regions, extractor.out_channels, *size))
     return total
 
 
@@ -71,14 +71,14 @@ def test_no_entry_claims_weights():
     assert [name for name, model in ENTRIES.items() if model.weights] == []
 
 
-def test_results_on_data_without_a_training_are_marked_as_results_of_the_paper():
+def test_results_on_data_that_we_did_not_train_on_are_marked_as_the_papers():
     for name, entry in ENTRIES.items():
         for result in entry.results or ():
             untrained = result.dataset in ('ImageNet-1k', 'DUO', 'Sonar')
             assert untrained == all("the paper's" in metric for metric in result.metrics), name
 
 
-# The AP in percent and the GFLOPs of the paper's detectors, by data, detector and backbone.
+# The AP in per cent and the GFLOPs of the paper's detectors, by data, detector and backbone.
 PAPER = {
     ('Sonar', 'PP-YOLOE-S', 'CSPResNet'): (42.6, 17.4),
     ('Sonar', 'PP-YOLOE-S', 'E-ConvNeXt-mini'): (50.6, 20.56),

@@ -22,7 +22,7 @@ METRICS = {
 
 
 def rows_of(page):
-    """The rows of all tables of a page with configs, each as a dict by the names of its columns."""
+    """The rows of all tables of configs in a page, each as a dict by the names of its columns."""
     rows, columns = [], None
     for line in page.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip('|').split('|')] if line.startswith('|') else None
@@ -38,7 +38,7 @@ def metrics_of(entry):
 
 
 def expected_cells(entry, columns):
-    """The cells that follow from an entry of a metafile. A result may continue with its standard deviation."""
+    """The cells that a table must have for an entry of a metafile. The page may add standard deviations to results."""
     data, metrics = entry.metadata.data, metrics_of(entry)
     cells = {
         'epochs': str(entry.metadata.epochs),

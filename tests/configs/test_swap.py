@@ -26,7 +26,7 @@ def test_the_config_in_the_readme_trains(tmp_path):
     assert build_optim_wrapper(model, cfg.optim_wrapper).optimizer.defaults['weight_decay'] == 0.05
 
 
-def test_the_config_for_own_data_is_complete(shapes, tmp_path):
+def test_the_config_for_your_own_data_is_complete(shapes, tmp_path):
     """With the synthetic shapes instead of cats and dogs, the checks before training find no problem."""
     text = page_block('docs/own_data.md', 'data/mine/').replace("_base_ = '", f"_base_ = '{ROOT}/configs/")
     text = text.replace('data/mine/', f'{shapes}/')

@@ -29,7 +29,7 @@ def test_wrapped_and_concatenated_datasets_are_checked(cfg):
             check_datasets(cfg, ['train'])
 
 
-def test_error_for_missing_files_has_the_expected_layout(cfg):
+def test_the_error_for_missing_files_names_the_expected_layout(cfg):
     shutil.rmtree(f'{cfg.root}/val')
     with pytest.raises(UserError, match='no image folder .*shapes/val/: expected the annotations at .*val.json'):
         check_datasets(cfg, ['val'])
@@ -38,8 +38,8 @@ def test_error_for_missing_files_has_the_expected_layout(cfg):
         check_datasets(cfg, ['train'])
 
 
-def test_error_for_missing_coco_is_one_line_with_a_way_out():
-    """The first error that a newcomer sees has the file, the layout and what to do."""
+def test_the_error_for_missing_coco_is_one_line_that_says_what_to_do():
+    """The first error that a newcomer sees names the file and the layout, and says what to do."""
     with pytest.raises(UserError) as caught:
         check_datasets(Config.fromfile(ROOT / 'configs' / 'retinanet_e_convnext.py'), ['train', 'val'])
     text = str(caught.value)
@@ -76,7 +76,7 @@ def test_subset_of_the_classes_is_allowed():
         check_classes(('d', 'b'), ('a', 'b', 'c', 'd'))
 
 
-def test_classes_may_be_in_a_file_but_not_in_a_string(cfg, tmp_path):
+def test_classes_may_be_a_file_but_not_a_single_name(cfg, tmp_path):
     (tmp_path / 'classes.txt').write_text('circle\nsquare\ntriangle\nstar\n')
     cfg.train_dataloader.dataset.metainfo = dict(classes=str(tmp_path / 'classes.txt'))
     check_datasets(cfg, ['train'])

@@ -20,7 +20,7 @@ def root(tmp_path):
 
 
 def check(root, splits=('train', 'val'), **changes):
-    """Check the demo's data in a different folder, with changes to the config."""
+    """Check the data of the classification config in a different folder, with changes to the config."""
     cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'e-convnext-mini_10e_shapes.py')
     cfg.merge_from_dict({**{f'{split}_dataloader.dataset.data_root': f'{root}/' for split in SPLITS}, **changes})
     check_datasets(cfg, splits)
@@ -72,7 +72,7 @@ def test_splits_must_have_the_same_class_folders(root):
         check(root)
 
 
-def test_missing_folder_names_a_way_out():
+def test_the_error_for_a_missing_folder_says_what_to_do():
     with pytest.raises(UserError, match='no image folder nowhere/train: .* --classification` makes a small set'):
         check('nowhere')
 

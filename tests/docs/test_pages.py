@@ -101,7 +101,7 @@ def commands(block):
 
 
 def parse(tool, args, monkeypatch):
-    """Parse the arguments of a tool. An option that it does not have ends the test."""
+    """Parse the arguments of a tool. The test fails if the tool does not have an option."""
     spec = importlib.util.spec_from_file_location('tool', ROOT / tool)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -125,7 +125,7 @@ def braces(text):
 
 
 def exists(path, folders=('',)):
-    """Whether a path exists in one of some folders. Words in capitals, such as ARCH, stand for anything."""
+    """Whether a path exists in at least one of the folders. Words in capitals, such as ARCH, stand for anything."""
     if any((ROOT / folder / path).exists() for folder in folders):
         return True
     pattern = re.sub(r'[A-Z]{3,}', '*', path)
@@ -149,7 +149,7 @@ def tables(page):
 
 
 def table(page, column):
-    """The one table of a page with a column."""
+    """The only table of a page that has the given column."""
     (rows,) = (rows for rows in tables(page) if column in rows[0])
     return rows
 
@@ -228,7 +228,7 @@ def test_links_and_anchors_resolve(page):
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_images_have_a_text(page):
+def test_images_have_alternative_text(page):
     assert all(len(text.split()) > 3 for text in re.findall(r'!\[(.*?)\]\(', prose(page)))
 
 
@@ -263,7 +263,7 @@ def test_the_changelog_names_what_exists():
 # Tables
 
 
-def test_the_counts_of_the_three_networks():
+def test_the_counts_of_the_three_networks_agree_with_the_models():
     for row in table('README.md', 'parameters of the backbone'):
         arch = row['network'].rpartition('-')[2]
         with torch.device('meta'):
@@ -413,7 +413,7 @@ def test_the_quoted_message_of_infer_is_in_the_source():
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_python_blocks_are_correct_and_their_imports_work(page):
+def test_python_blocks_can_be_parsed_and_their_imports_work(page):
     for block in blocks(page, 'python'):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
@@ -430,12 +430,12 @@ def config_of(tmp_path, text):
 BASES = re.findall(r'^\| .*? \| `([\w/.-]+\.py)` \|', text_of('docs/own_data.md'), re.M)
 
 
-def test_the_page_on_own_data_lists_bases():
+def test_the_page_on_your_own_data_lists_the_base_configs():
     assert len(BASES) == len(set(BASES)) == 7
 
 
 @pytest.mark.parametrize('base', BASES)
-def test_every_base_fits_the_config_for_own_data(base, tmp_path):
+def test_every_base_fits_the_config_for_your_own_data(base, tmp_path):
     """The page has a different line for the model of Mask R-CNN."""
     text = re.sub("_base_ = '.*'", f"_base_ = '{base}'", page_block('docs/own_data.md', 'data/mine/'))
     if 'mask' in base:
@@ -461,7 +461,7 @@ def test_the_lines_for_a_test_set_replace_those_of_the_config(base, tmp_path):
 
 @pytest.mark.parametrize('base', BASES)
 def test_the_lines_for_the_size_of_the_images_work(base, tmp_path):
-    """The page has a different number for the step of the 36-epoch configs, which stretch the images."""
+    """In the 36-epoch configs, which stretch the images, Resize has a different index. The page gives it."""
     text = re.sub("_base_ = '.*'", f"_base_ = '{base}'", page_block('docs/own_data.md', 'data/mine/'))
     lines = page_block('docs/own_data.md', 'test_pipeline')
     if '36e' in base:
@@ -491,7 +491,7 @@ def test_the_lines_for_the_number_of_epochs_work(base, tmp_path):
 
 
 @pytest.mark.parametrize('base', [base for base in BASES if 'bccd' in base])
-def test_the_line_against_vertical_flips_works(base, tmp_path):
+def test_the_line_that_turns_off_vertical_flips_works(base, tmp_path):
     text = re.sub("_base_ = '.*'", f"_base_ = '{base}'", page_block('docs/own_data.md', 'data/mine/'))
     (line,) = (span for span in code_spans('docs/own_data.md') if 'direction' in span)
     lines = page_block('docs/own_data.md', 'test_pipeline').splitlines()
@@ -501,7 +501,7 @@ def test_the_line_against_vertical_flips_works(base, tmp_path):
 
 
 @pytest.mark.parametrize('base', [base for base in BASES if '36e' in base])
-def test_the_line_against_random_sizes_works(base, tmp_path):
+def test_the_line_that_turns_off_random_sizes_works(base, tmp_path):
     (model,) = (span for span in code_spans('docs/own_data.md') if 'batch_augments' in span)
     assert Config.fromfile(ROOT / 'configs' / base).model.data_preprocessor.batch_augments
     assert config_of(tmp_path, f"_base_ = '{base}'\n{model}\n").model.data_preprocessor.batch_augments is None

@@ -33,7 +33,7 @@ def test_each_trainable_parameter_is_in_one_group_with_its_learning_rate(detecto
     assert not any(name.startswith('backbone.stem.') for name in grouped)
 
     rates = {names[id(p)]: group['lr'] for group in optimizer.param_groups for p in group['params']}
-    # mini has the stem (frozen), then stages with 1, 1, 3 and 1 groups of three blocks, then the rest.
+    # mini has the stem (frozen), then stages with 1, 1, 3 and 1 layers of three blocks, then the rest.
     expected = [
         ('backbone.stages.0.conv1.conv.weight', 1),
         ('backbone.stages.1.blocks.2.dwconv.weight', 2),
@@ -58,7 +58,7 @@ def test_norms_and_biases_have_no_weight_decay(detector):
             assert decays[id(param)] == (0.0 if param.ndim == 1 else 0.05), name
 
 
-def test_mmpretrain_constructor_uses_the_backbones_depth():
+def test_mmpretrains_constructor_uses_the_layer_depths_of_the_backbone():
     from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 
     init_default_scope('mmpretrain')
@@ -80,12 +80,12 @@ def test_mmpretrain_constructor_uses_the_backbones_depth():
 
 
 @pytest.mark.parametrize('rate', [None, 0, 1.5, 'high'])
-def test_bad_rate(detector, rate):
+def test_a_layer_decay_rate_must_be_above_0_and_at_most_1(detector, rate):
     with pytest.raises(UserError, match='layer_decay_rate in \\(0, 1\\]'):
         build_optim_wrapper(detector, dict(WRAPPER, paramwise_cfg=dict(layer_decay_rate=rate)))
 
 
-def test_backbone_without_depths():
+def test_a_backbone_without_layer_depths_is_an_error():
     model = torch.nn.Module()
     model.backbone = torch.nn.Conv2d(3, 3, 1)
     with pytest.raises(UserError, match='Conv2d of this Module does not have it'):

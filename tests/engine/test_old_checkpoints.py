@@ -35,7 +35,7 @@ def changes(shapes, tmp_path):
 
 
 def test_a_checkpoint_of_0_1_0_gives_the_same_outputs():
-    """The config is that in the checkpoint. The arrays are the outputs of version 0.1.0."""
+    """The config is the one in the checkpoint. The arrays are the outputs of version 0.1.0."""
     state, meta = read_checkpoint(CHECKPOINT)
     model = build_model(Config.fromstring(meta['cfg'], file_format='.py')).eval()
     check_fits(model, state, CHECKPOINT)
@@ -49,11 +49,11 @@ def test_a_checkpoint_of_0_1_0_gives_the_same_outputs():
             np.testing.assert_allclose(found, expected[f'{name}_{level}'], atol=1e-5)
 
 
-def test_a_checkpoint_of_0_1_0_is_tested(changes):
+def test_a_checkpoint_of_0_1_0_can_be_tested(changes):
     assert run_test(load_config(DEMO, changes), CHECKPOINT)['coco/bbox_AR@100'] > 0
 
 
-def test_a_training_of_0_1_0_is_resumed(changes, tmp_path):
+def test_a_training_run_of_0_1_0_can_be_resumed(changes, tmp_path):
     train(load_config(DEMO, changes), resume=CHECKPOINT)
     before, after = (torch.load(path, weights_only=False) for path in (CHECKPOINT, tmp_path / 'epoch_2.pth'))
     assert [(saved['meta']['epoch'], saved['meta']['iter']) for saved in (before, after)] == [(1, 3), (2, 6)]

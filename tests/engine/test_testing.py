@@ -21,12 +21,12 @@ from ..helpers import DEMO, options, tool
 
 @pytest.fixture
 def cfg(shapes, tmp_path):
-    """The demo config, reduced to seconds of training."""
+    """The demo config, reduced so that training takes a few seconds."""
     return load_config(DEMO, options(shapes, tmp_path / 'work'))
 
 
-def test_results_pickle_and_pictures(trained, shapes, cfg, tmp_path):
-    """Both formats hold the same detections, and pycocotools computes the same metrics from them."""
+def test_testing_writes_json_pickle_and_pictures(trained, shapes, cfg, tmp_path):
+    """Both formats hold equally many detections, and pycocotools computes the same metrics from the JSON file."""
     checkpoint = str(trained[0] / 'epoch_2.pth')
     json_file, pkl_file = tmp_path / 'results.json', tmp_path / 'results.pkl'
     metrics = run_test(cfg, checkpoint, out=str(json_file), show_dir=str(tmp_path / 'pictures'))
@@ -45,7 +45,7 @@ def test_results_pickle_and_pictures(trained, shapes, cfg, tmp_path):
     assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)  # ground truth and detections, side by side
 
 
-def test_results_of_a_model_without_some_classes(shapes, tmp_path):
+def test_results_of_a_model_for_some_of_the_classes_can_be_evaluated_again(shapes, tmp_path):
     """The command that the log suggests gives the same numbers as testing."""
     changes = options(shapes, tmp_path)
     for split in ('train', 'val', 'test'):
@@ -87,7 +87,7 @@ def test_the_checkpoint_of_a_different_model_is_refused(trained, cfg, tmp_path):
 
 
 @pytest.mark.parametrize('own', [True, False])
-def test_test_time_augmentation_comes_from_the_config_or_flips(shapes, own):
+def test_test_time_augmentation_is_that_of_the_config_or_else_a_flip(shapes, own):
     cfg = load_config(DEMO, options(shapes, 'work'))
     if own:
         cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.7), max_per_img=9))
@@ -118,7 +118,7 @@ def test_a_pickle_needs_no_coco_dataset(tmp_path):
         testing._dump(str(tmp_path / 'out.json'), dataset, metrics=[])
 
 
-def test_outputs_that_cannot_be_written(cfg, trained, tmp_path):
+def test_an_output_that_cannot_be_written_is_an_error_before_the_evaluation(cfg, trained, tmp_path):
     (tmp_path / 'folder.json').mkdir()
     with pytest.raises(UserError, match='the file extension .pkl or .pickle or .json for --out; got .*results.txt'):
         run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=str(tmp_path / 'results.txt'))

@@ -11,7 +11,7 @@ from ..helpers import DEMO, options
 
 @pytest.fixture
 def cfg(shapes, tmp_path):
-    """The demo config, reduced to seconds of training."""
+    """The demo config, reduced so that training takes a few seconds."""
     return load_config(DEMO, options(shapes, tmp_path / 'work'))
 
 
@@ -31,14 +31,14 @@ def test_amp_and_launcher_need_a_gpu(cfg):
         train(cfg)
 
 
-def test_an_unregistered_type_is_named(cfg):
+def test_the_error_for_an_unregistered_type_names_it(cfg):
     cfg.model.backbone.type = 'EConvNext'
     with pytest.raises(UserError, match='EConvNext is not in the'):
         train(cfg)
 
 
-def test_every_slurm_task_checks_its_data(shapes, tmp_path, monkeypatch):
-    """Slurm also gives ranks to tasks that are not processes of one training."""
+def test_a_slurm_task_that_trains_alone_checks_its_data(shapes, tmp_path, monkeypatch):
+    """Slurm also gives ranks to tasks that are not processes of one training run."""
     monkeypatch.setenv('SLURM_PROCID', '3')
     cfg = load_config(DEMO, {**options(shapes, tmp_path), 'train_dataloader.dataset.ann_file': 'none.json'})
     with pytest.raises(UserError, match='no annotation file'):

@@ -40,7 +40,7 @@ def test_engines_agree(iou_type, seed):
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
 @pytest.mark.parametrize('engine', ENGINES)
-def test_numbers_equal_those_of_pycocotools_alone(tmp_path, iou_type, engine):
+def test_metrics_equal_those_of_pycocotools_alone(tmp_path, iou_type, engine):
     """pycocotools is called as in COCO's own example, with either boxes or masks in the results file."""
     coco, entries = make_scene()
     for annotation in coco['annotations']:
@@ -99,7 +99,7 @@ def test_no_detections_give_0(engine, iou_type):
 
 
 @pytest.mark.parametrize('engine', ENGINES)
-def test_each_class_equals_its_separate_evaluation(engine):
+def test_the_metrics_of_each_class_equal_those_of_its_separate_evaluation(engine):
     """The mean over the classes is the AP of all classes."""
     coco, entries = make_scene()
     evaluator = CocoEvaluator(coco, engine)
@@ -129,7 +129,7 @@ def test_only_pycocotools_accepts_strings_as_ids():
         CocoEvaluator(coco)
 
 
-def test_entries_from_the_output_of_a_model():
+def test_the_output_of_a_model_becomes_entries_of_a_results_file():
     entries = coco_entries(
         7,
         dict(
@@ -209,7 +209,7 @@ def test_an_entry_that_lacks_a_field_is_rejected(tmp_path, key):
 )
 @pytest.mark.parametrize('engine', ENGINES)
 def test_malformed_masks_in_the_ground_truth_are_rejected(engine, mask):
-    """With such masks, the engines return numbers, fail or never end."""
+    """With such masks, the engines return wrong numbers, fail or never end."""
     coco, entries = make_scene()
     coco['annotations'][3]['segmentation'] = mask
     with pytest.raises(UserError, match='the ground truth has 1 masks .*, for example annotation 4 .counted from 1.;'):
@@ -217,7 +217,7 @@ def test_malformed_masks_in_the_ground_truth_are_rejected(engine, mask):
     assert CocoEvaluator(coco, engine).evaluate(entries, 'bbox').stats['AP'] > 0
 
 
-def test_selected_classes_give_the_numbers_of_a_model_with_these_classes(tmp_path):
+def test_selected_classes_give_the_metrics_of_a_model_with_these_classes(tmp_path):
     coco, entries = make_scene()
     known = [category['id'] for category in coco['categories'][:2]]
     expected = CocoEvaluator(deepcopy(coco)).evaluate(entries, cat_ids=known)

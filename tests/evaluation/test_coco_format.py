@@ -59,7 +59,7 @@ def test_all_problems_are_found_and_the_first_is_raised():
         check_annotations(coco)
 
 
-def test_bad_masks_are_sorted_by_kind():
+def test_bad_masks_are_grouped_by_kind():
     coco, _ = make_scene()
     masks = [None, [[1, 2]], dict(size=[SIZE, SIZE], counts=rle_counts([100, 300])), dict(size=[9, 9], counts=[81])]
     for annotation, mask in zip(coco['annotations'], masks):
@@ -84,7 +84,7 @@ def test_bad_masks_are_sorted_by_kind():
         ([[1, 2, 3, 4, 5, 6]], False),
     ],
 )
-def test_form_of_an_rle(mask, expected):
+def test_only_the_form_decides_what_is_an_rle(mask, expected):
     assert is_rle(mask) is expected
 
 

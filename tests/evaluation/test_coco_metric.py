@@ -99,7 +99,7 @@ def test_classwise_logs_a_table_and_adds_metrics(scene, monkeypatch):
     )
 
 
-def test_a_model_may_know_some_of_the_classes(scene):
+def test_a_model_may_know_only_some_of_the_classes(scene):
     """Its labels follow the order of the file, as in MMDetection's dataset."""
     path, coco, entries, samples = scene
     for sample in samples:

@@ -2,14 +2,14 @@ from econvnext_mmdet.evaluation.coco_stats import CLASS_STATS, COCO_STATS, PRECI
 from econvnext_mmdet.evaluation.tables import align, class_table, coco_table, format_cell, stats_table
 
 
-def test_there_are_twelve_numbers_with_unique_names():
+def test_there_are_twelve_metrics_with_unique_names():
     assert len(COCO_STATS) == len({stat.mmdet_name for stat in COCO_STATS.values()}) == 12
     assert len({stat.meaning for stat in COCO_STATS.values()}) == 12
     assert PRECISION_STATS == ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
     assert all(COCO_STATS[name].mmdet_name.startswith('mAP') for name in PRECISION_STATS)
 
 
-def test_a_number_without_ground_truth_is_a_dash():
+def test_a_metric_without_ground_truth_is_a_dash():
     assert [format_cell(value) for value in (-1, 0, 0.12345)] == ['-', '0.000', '0.123']
 
 
@@ -17,7 +17,7 @@ def test_columns_are_aligned():
     assert align([['', 'a', 'long'], ['name', 'bcd', 'e']]) == '        a  long\nname  bcd     e'
 
 
-def test_stats_table_has_a_row_per_number_and_a_column_per_geometry():
+def test_stats_table_has_a_row_per_metric_and_a_column_per_iou_type():
     boxes = {name: i / 100 for i, name in enumerate(COCO_STATS)}
     header, *rows = stats_table(dict(bbox=boxes, segm=dict.fromkeys(COCO_STATS, -1.0))).splitlines()
     assert header.split() == ['bbox', 'segm']

@@ -45,7 +45,10 @@ def detectors(shapes, tmp_path_factory):
 
 @pytest.fixture
 def detect_in(detectors, tmp_path):
-    """Detect with the RetinaNet in inputs. Returns the summary, the results by path and frame, and images.json."""
+    """A function that detects objects in inputs with the small RetinaNet.
+
+    It returns the summary, the results by path and frame, and images.json.
+    """
 
     def run(*inputs, **changes):
         detector, out = detectors['retinanet'], tmp_path / 'out'

@@ -200,7 +200,7 @@ def test_wrong_options_are_rejected_before_detection_starts(detect_in, shapes, t
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_classifier_is_referred_to_mmpretrain(detectors, shapes, tmp_path):
+def test_the_error_for_a_classifier_names_mmpretrains_inferencer(detectors, shapes, tmp_path):
     cfg = load_config(str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_10e_shapes.py'))
     options = DetectionOptions(out=str(tmp_path / 'out'))
     with pytest.raises(UserError, match="the config of a classifier; use MMPretrain's ImageClassificationInferencer"):

@@ -1,4 +1,4 @@
-"""The classifier from end to end: training for seconds, testing, and MMPretrain's own functions."""
+"""The classifier from end to end: a training run of a few seconds, testing, and MMPretrain's own functions."""
 
 import json
 import os
@@ -22,10 +22,9 @@ from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.weights.checkpoint import read_checkpoint
 
-from ..helpers import DEMO as DETECTOR
-from ..helpers import ROOT, as_options, options, page_block, tool, train_with_tool
+from ..helpers import DEMO, ROOT, as_options, options, page_block, tool, train_with_tool
 
-DEMO = str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_10e_shapes.py')
+CLASSIFIER = str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_10e_shapes.py')
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +36,7 @@ def folders(tmp_path_factory):
 
 
 def small(folders, work_dir, **others):
-    """Options that turn the demo config into a run of seconds: a narrow backbone, two epochs of four iterations."""
+    """Options that make the classifier train for a few seconds: a narrow backbone, two epochs of four steps."""
     changes = {
         'work_dir': str(work_dir),
         'train_cfg.max_epochs': 2,
@@ -63,7 +62,7 @@ def small(folders, work_dir, **others):
 @pytest.fixture(scope='module')
 def trained(folders, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('work')
-    return train_with_tool(DEMO, work_dir, small(folders, work_dir))
+    return train_with_tool(CLASSIFIER, work_dir, small(folders, work_dir))
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +71,7 @@ def tested(trained, folders, tmp_path_factory):
     folder = tmp_path_factory.mktemp('tested')
     status, out, err = tool(
         'tools/test.py',
-        DEMO,
+        CLASSIFIER,
         trained[0] / 'epoch_2.pth',
         '--out',
         folder / 'out.pkl',
@@ -128,7 +127,7 @@ def test_pictures_have_the_colours_of_the_images(tested, folders):
 def test_test_time_augmentation_averages_the_image_and_its_mirror_image(trained, folders, tmp_path, collate):
     pictures, scores = {}, {}
     for name in ('plain', 'flipped', 'tta'):
-        cfg = load_config(DEMO, small(folders, tmp_path / 'work'))
+        cfg = load_config(CLASSIFIER, small(folders, tmp_path / 'work'))
         cfg.test_dataloader.collate_fn = dict(type=collate)
         if name == 'flipped':
             cfg.test_dataloader.dataset.pipeline.insert(-1, dict(type='RandomFlip', prob=1.0))
@@ -151,14 +150,14 @@ def test_a_classifier_has_no_coco_results(trained, folders, tmp_path):
         UserError, match="the test set is a CustomDataset without COCO's category ids; write a .pkl file"
     ):
         run_test(
-            load_config(DEMO, small(folders, tmp_path)),
+            load_config(CLASSIFIER, small(folders, tmp_path)),
             str(trained[0] / 'epoch_2.pth'),
             out=str(tmp_path / 'x.json'),
         )
 
 
 def test_mmpretrains_functions_accept_config_and_checkpoint(trained, tested, folders, tmp_path):
-    cfg = load_config(DEMO, small(folders, tmp_path))
+    cfg = load_config(CLASSIFIER, small(folders, tmp_path))
     checkpoint = str(trained[0] / 'epoch_2.pth')
     scores, _, samples = predictions(tested[0] / 'out.pkl')
     results = ImageClassificationInferencer(cfg, pretrained=checkpoint)([s['img_path'] for s in samples], batch_size=4)
@@ -177,9 +176,9 @@ def test_the_inferencer_accepts_the_imagenet_configs(arch):
     assert result['pred_scores'].shape == (1000,) and np.isfinite(result['pred_scores']).all()
 
 
-def test_resume_continues(trained, folders, tmp_path):
+def test_resume_continues_where_training_stopped(trained, folders, tmp_path):
     train(
-        load_config(DEMO, small(folders, tmp_path, **{'train_cfg.max_epochs': 3})),
+        load_config(CLASSIFIER, small(folders, tmp_path, **{'train_cfg.max_epochs': 3})),
         resume=str(trained[0] / 'epoch_2.pth'),
     )
     assert read_checkpoint(str(tmp_path / 'epoch_3.pth')).meta['iter'] == 12
@@ -188,21 +187,21 @@ def test_resume_continues(trained, folders, tmp_path):
 def test_the_checkpoint_keeps_the_ema_weights(folders, tmp_path):
     """With the EMA hook of the ImageNet configs, the weights of a checkpoint are the EMA of the trained weights."""
     (hook,) = Config.fromfile(ROOT / 'configs' / 'imagenet' / 'e-convnext-mini_16xb64-ema_in1k.py').custom_hooks
-    cfg = load_config(DEMO, small(folders, tmp_path, **{'train_cfg.max_epochs': 1}))
+    cfg = load_config(CLASSIFIER, small(folders, tmp_path, **{'train_cfg.max_epochs': 1}))
     cfg.custom_hooks = [hook]
     train(cfg)
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
-    averaged, trained = checkpoint['state_dict'], checkpoint['ema_state_dict']
+    averaged, trained = checkpoint['state_dict'], checkpoint['ema_state_dict']  # MMEngine swaps the two in the file
     weight = 'backbone.stem.0.conv.weight'
     # After 4 steps with momentum 1e-4, the EMA weights have hardly moved, but the trained weights have.
     moved = (trained[f'module.{weight}'] - averaged[weight]).abs().max()
     assert moved > 1e-5
     (log,) = tmp_path.rglob('*.log')
-    metrics = run_test(load_config(DEMO, small(folders, tmp_path / 'test')), str(tmp_path / 'epoch_1.pth'))
+    metrics = run_test(load_config(CLASSIFIER, small(folders, tmp_path / 'test')), str(tmp_path / 'epoch_1.pth'))
     assert metrics['accuracy/top1'] == pytest.approx(accuracy(log.read_text()), abs=1e-3)
 
 
-def test_a_detector_starts_from_the_classifier(trained, shapes, tmp_path, capsys):
+def test_a_detector_starts_from_the_backbone_of_the_classifier(trained, shapes, tmp_path, capsys):
     """With a learning rate of 0 and frozen statistics, training does not change the loaded backbone."""
     changes = {
         **options(shapes, tmp_path),
@@ -211,7 +210,7 @@ def test_a_detector_starts_from_the_classifier(trained, shapes, tmp_path, capsys
         'model.backbone.norm_eval': True,
     }
     classifier = trained[0] / 'epoch_2.pth'
-    train(load_config(DETECTOR, changes), pretrained=str(classifier))
+    train(load_config(DEMO, changes), pretrained=str(classifier))
     assert (
         "classifier's checkpoint; output norms that the file lacks keep their initial values: norm1, norm"
         in ''.join(capsys.readouterr())
@@ -224,11 +223,11 @@ def test_a_detector_starts_from_the_classifier(trained, shapes, tmp_path, capsys
 
 
 def test_training_checks_its_validation_set(tmp_path):
-    """MMPretrain's val_cfg is an empty dict, not None."""
+    """MMPretrain's val_cfg is an empty dict, which must not be taken for a config without validation."""
     make_classification(str(tmp_path / 'x'), num_train=16, num_val=16, size=(64, 64), seed=1)
     (tmp_path / 'x/val/star-plain').rename(tmp_path / 'x/val/moon-plain')
     with pytest.raises(UserError, match='val and .*train have different class folders: .* moon-plain, star-plain'):
-        train(load_config(DEMO, small(tmp_path / 'x', tmp_path / 'work')))
+        train(load_config(CLASSIFIER, small(tmp_path / 'x', tmp_path / 'work')))
     assert not (tmp_path / 'work').exists()
 
 
@@ -240,7 +239,7 @@ def test_testing_compares_the_classes_with_those_of_training(trained, tmp_path):
         match='epoch_2.pth was trained on the classes circle-checked, circle-dotted, .*, and '
         'the test set has circle-dotted, circle-plain',
     ):
-        run_test(load_config(DEMO, small(tmp_path / 'x', tmp_path / 'work')), str(trained[0] / 'epoch_2.pth'))
+        run_test(load_config(CLASSIFIER, small(tmp_path / 'x', tmp_path / 'work')), str(trained[0] / 'epoch_2.pth'))
 
 
 @pytest.mark.parametrize(
@@ -255,12 +254,12 @@ def test_testing_compares_the_classes_with_those_of_training(trained, tmp_path):
         ),
     ],
 )
-def test_settings_that_cannot_train(folders, tmp_path, changes, says):
+def test_settings_that_prevent_training_are_errors(folders, tmp_path, changes, says):
     with pytest.raises(UserError, match=says):
-        train(load_config(DEMO, small(folders, tmp_path, **changes)))
+        train(load_config(CLASSIFIER, small(folders, tmp_path, **changes)))
 
 
-def test_the_config_for_own_images_on_the_page_is_complete(folders, tmp_path):
+def test_the_config_for_your_own_images_on_the_page_is_complete(folders, tmp_path):
     """The test sets 16 classes instead of three."""
     text = page_block('docs/weights.md', 'data/own/')
     text = text.replace("_base_ = '", f"_base_ = '{ROOT}/configs/").replace('data/own/', f'{folders}/')
@@ -271,15 +270,15 @@ def test_the_config_for_own_images_on_the_page_is_complete(folders, tmp_path):
         check_datasets(Config.fromfile(tmp_path / 'own.py'), ['train'])
 
 
-def test_test_time_augmentation_is_checked_too(trained, folders, tmp_path):
-    cfg = load_config(DEMO, small(folders, tmp_path, **{'model.head.num_classes': 10}))
+def test_testing_with_tta_checks_its_config_too(trained, folders, tmp_path):
+    cfg = load_config(CLASSIFIER, small(folders, tmp_path, **{'model.head.num_classes': 10}))
     with pytest.raises(UserError, match='but the head has 10 classes'):
         run_test(cfg, str(trained[0] / 'epoch_2.pth'), tta=True)
 
 
 def test_a_missing_dataset_is_an_error_before_anything_is_written(tmp_path):
     work_dir = tmp_path / 'work'
-    cfg = load_config(DEMO, small('nowhere', work_dir))
+    cfg = load_config(CLASSIFIER, small('nowhere', work_dir))
     imagenet = load_config(
         str(ROOT / 'configs/imagenet/e-convnext-mini_16xb64_in1k.py'),
         {'train_dataloader.dataset.data_root': 'nowhere'},
@@ -318,7 +317,7 @@ EMA = dict(type='EMAHook', momentum=0.5, update_buffers=True, priority='ABOVE_NO
 def test_two_processes_train_as_one(task, hooks, folders, shapes, tmp_path):
     """With torchrun on the CPU, both end with the same weights and statistics, and save what they evaluated."""
     changes = small(folders, tmp_path / 'work') if task == 'classifier' else options(shapes, tmp_path / 'work')
-    config = DEMO if task == 'classifier' else DETECTOR
+    config = CLASSIFIER if task == 'classifier' else DEMO
     (tmp_path / 'two.py').write_text(
         TWO.format(changes={**changes, 'train_dataloader.batch_size': 2}, hooks=hooks, folder=tmp_path)
     )

@@ -95,14 +95,14 @@ def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_p
 
 
 def test_the_assigner_changes_with_the_epoch_and_after_resume(shapes, tmp_path, monkeypatch):
-    """The first of two epochs uses ATSS. A training resumed after it continues with the task-aligned assigner."""
+    """The first of two epochs uses ATSS. A run that is resumed after it uses the task-aligned assigner."""
     used = []
     by_place, assigner = PPYOLOEHead.assign_by_place, TASK_UTILS.get('InsideTaskAlignedAssigner')
     assign = assigner.assign
     monkeypatch.setattr(
-        PPYOLOEHead, 'assign_by_place', lambda self, *args: (used.append('static'), by_place(self, *args))[1]
+        PPYOLOEHead, 'assign_by_place', lambda self, *args: (used.append('atss'), by_place(self, *args))[1]
     )
-    monkeypatch.setattr(assigner, 'assign', lambda self, *args: (used.append('dynamic'), assign(self, *args))[1])
+    monkeypatch.setattr(assigner, 'assign', lambda self, *args: (used.append('task-aligned'), assign(self, *args))[1])
 
     def assigners_of(name, epochs, resume=None):
         used.clear()
@@ -118,6 +118,6 @@ def test_the_assigner_changes_with_the_epoch_and_after_resume(shapes, tmp_path, 
         )
         return used
 
-    assert assigners_of('whole', 2) == ['static'] * 12 + ['dynamic'] * 12
-    assert assigners_of('cut', 1) == ['static'] * 12
-    assert assigners_of('cut', 2, resume='auto') == ['dynamic'] * 12
+    assert assigners_of('whole', 2) == ['atss'] * 12 + ['task-aligned'] * 12
+    assert assigners_of('cut', 1) == ['atss'] * 12
+    assert assigners_of('cut', 2, resume='auto') == ['task-aligned'] * 12

@@ -32,7 +32,7 @@ def pretrained(tmp_path):
 @pytest.mark.parametrize(
     'name', ['retinanet_e-convnext-mini_fpn-96_frozen-4e_bccd.py', 'retinanet_e-convnext-tiny_fpn_frozen-1x_coco.py']
 )
-def test_frozen_stages_and_statistics_stay_bit_equal(pretrained, shapes, tmp_path, name):
+def test_frozen_stages_and_statistics_stay_exactly_equal(pretrained, shapes, tmp_path, name):
     """The backbone of the config trains for one epoch in the demo's detector."""
     backbone = Config.fromfile(FINETUNE / name).model.backbone
     changes = {

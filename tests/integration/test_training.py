@@ -1,4 +1,4 @@
-"""Training from end to end, with the tools and with other clients."""
+"""Training from end to end, with the tools and with MMDetection's own functions and train tool."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from ..helpers import DEMO, ROOT, as_options, options, tool
 
 @pytest.fixture
 def cfg(shapes, tmp_path):
-    """The demo config, reduced to seconds of training."""
+    """The demo config, reduced so that training takes a few seconds."""
     return load_config(DEMO, options(shapes, tmp_path / 'work'))
 
 
@@ -41,7 +41,7 @@ def test_training_ends_with_the_table_and_the_checkpoint(trained):
 
 
 def test_the_same_seed_gives_the_same_weights(trained, shapes, tmp_path):
-    """The weights are equal bit for bit."""
+    """Every weight is exactly equal."""
     train(load_config(DEMO, options(shapes, tmp_path)))
     first, second = (
         torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict'] for folder in (trained[0], tmp_path)
@@ -59,7 +59,7 @@ def test_resume_continues_where_training_stopped(trained, shapes, tmp_path):
     assert resumed['meta']['iter'] == torch.load(trained[0] / 'epoch_2.pth', weights_only=False)['meta']['iter'] == 6
 
 
-def test_pretrained_starts_the_backbone_bit_equal(trained, shapes, tmp_path):
+def test_pretrained_gives_the_backbone_exactly_the_weights_of_the_file(trained, shapes, tmp_path):
     path = str(trained[0] / 'epoch_2.pth')
     changes = {**options(shapes, tmp_path), 'optim_wrapper.optimizer.lr': 0.0, 'train_cfg.max_epochs': 1}
     # With a learning rate of 0 and frozen statistics, training changes nothing.
@@ -82,7 +82,7 @@ def test_a_pretrained_file_that_does_not_fit_stops_training(trained, shapes, tmp
     assert not list(tmp_path.glob('*.pth'))
 
 
-def test_auto_scale_lr(shapes, tmp_path):
+def test_auto_scale_lr_scales_the_learning_rate_to_the_batch_size(shapes, tmp_path):
     changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1, 'auto_scale_lr.base_batch_size': 8}
     cfg = load_config(DEMO, changes)
     train(cfg, auto_scale_lr=True)  # batches of 4, and the learning rate is meant for 8
@@ -106,14 +106,14 @@ def test_an_unreadable_image_is_named(cfg, shapes, tmp_path, workers):
         train(cfg)
 
 
-def test_interrupt_ends_with_status_130(shapes, tmp_path):
+def test_an_interrupt_ends_with_status_130(shapes, tmp_path):
     changes = {
         **options(shapes, tmp_path),
         'train_cfg.max_epochs': 1000,
         'train_dataloader.num_workers': 2,
         'train_dataloader.persistent_workers': True,
     }
-    # A background job ignores SIGINT, for example under nohup, and a child process would inherit that.
+    # A job that a shell script starts with & ignores SIGINT, and a child process would inherit that.
     process = subprocess.Popen(
         [sys.executable, 'tools/train.py', DEMO, *as_options(changes)],
         cwd=ROOT,
@@ -134,7 +134,7 @@ def test_interrupt_ends_with_status_130(shapes, tmp_path):
         os.killpg(process.pid, 0)
 
 
-def test_masks_from_training_to_evaluation(shapes, tmp_path):
+def test_masks_are_trained_written_and_evaluated(shapes, tmp_path):
     """Mask R-CNN trains, its results have masks, and tools/eval_coco.py gives the same numbers as testing."""
     changes = options(shapes, tmp_path)
     del changes['model.test_cfg.score_thr']
@@ -168,7 +168,7 @@ def test_masks_from_training_to_evaluation(shapes, tmp_path):
         run_test(load_config(config, changes), checkpoint, tta=True)
 
 
-def test_the_table_of_trainings_has_the_metrics_of_testing(trained, cfg, tmp_path):
+def test_the_table_of_training_runs_has_the_metrics_of_testing(trained, cfg, tmp_path):
     (tmp_path / 'model-index.yml').write_text('Import: []')
     (row,), left_out = compare_trainings([str(trained[0])], str(tmp_path / 'model-index.yml'))
     assert not left_out

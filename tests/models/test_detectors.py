@@ -1,4 +1,7 @@
-"""PP-YOLOE and YOLOv10 against the reference implementation and against second implementations, and their errors."""
+"""These tests compare PP-YOLOE and YOLOv10 with the reference implementation and with second implementations.
+
+They also check the error messages.
+"""
 
 from functools import cache
 
@@ -72,7 +75,7 @@ def reduced(name, num_classes=4, **backbone):
 
 @cache
 def reference(name):
-    """A reduced detector with the weights of the reference, in evaluation and float64, and the reference's arrays."""
+    """A reduced detector with the reference's weights, in evaluation mode and float64, and the reference's arrays."""
     model = reduced(name)
     checkpoint = dict(state_dict=converted(name))
     prepare_state(model, checkpoint, name)  # as load_from does: every tensor must match
@@ -91,13 +94,13 @@ def converted(name):
 
 
 def close(found, expected):
-    """Compare to 1e-5 of the largest expected magnitude."""
+    """Check that the difference is at most 1e-5 of the largest expected magnitude."""
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def flat(maps, deepest_first):
-    """Join the maps of all levels to (N, P, C), in the order of the reference."""
+    """Join the maps of all levels into (N, P, C), in the order of the reference."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in (maps[::-1] if deepest_first else maps)], dim=1)
 
 
@@ -395,7 +398,7 @@ def complete_iou(a, b):
     return overlap - centre / diagonal - v**2 / (1 - overlap + v)
 
 
-def test_the_complete_iou_loss_has_the_aspect_ratio_even_if_the_iou_is_below_one_half():
+def test_the_complete_iou_loss_includes_the_aspect_ratio_term_even_if_the_iou_is_below_one_half():
     torch.manual_seed(0)
     corner = torch.rand(20, 2).double() * 10
     pred = torch.cat((corner, corner + torch.rand(20, 2).double() * 20 + 1), 1).requires_grad_()
@@ -444,13 +447,13 @@ BOXES = {
 
 
 @pytest.mark.parametrize(
-    'name, static',
+    'name, atss',
     [*((name, False) for name in NAMES), *((name, True) for name in NAMES if name.startswith('ppyoloe'))],
 )
-def test_every_parameter_gets_a_finite_gradient_from_any_boxes(name, epoch, static):
+def test_every_parameter_gets_a_finite_gradient_from_any_boxes(name, epoch, atss):
     """Distributed training refuses parameters without a gradient."""
     torch.manual_seed(0)
-    epoch(0 if static else 12)
+    epoch(0 if atss else 12)
     model = reduced(name)
     model.init_weights()
     model.train()

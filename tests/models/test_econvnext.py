@@ -16,7 +16,7 @@ from econvnext_mmdet.models.econvnext import ESE, Block
 
 
 def assert_agrees(ours, expected):
-    """Compare to 1e-5 of the largest expected magnitude."""
+    """Check that the difference is at most 1e-5 of the largest expected magnitude."""
     assert ours.shape == expected.shape
     assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
 
@@ -71,7 +71,7 @@ def test_classifier_agrees_with_the_reference(reference):
         ('small', 18_400_800, 19_427_848, 3.099584),
     ],
 )
-def test_sizes_are_those_published(arch, params, classifier_params, gmacs):
+def test_sizes_equal_the_expected_counts(arch, params, classifier_params, gmacs):
     backbone = EConvNeXt(arch, out_indices=(3,), norm_output=False)
     head = BNLinearClsHead(1000, backbone.out_channels[0])
     assert count(backbone, torch.zeros(1, 3, 224, 224)).params == params
@@ -178,7 +178,7 @@ def test_bad_arguments_are_errors(kwargs, says):
         EConvNeXt(**kwargs)
 
 
-def test_factors_truncate_but_leave_at_least_one_block():
+def test_the_number_of_blocks_is_rounded_down_but_is_at_least_one():
     model = EConvNeXt('tiny', widen_factor=0.125, deepen_factor=0.1)
     assert model.out_channels == (16, 32, 64, 128)
     assert [len(stage.blocks) for stage in model.stages] == [1, 1, 1, 1]
@@ -186,7 +186,7 @@ def test_factors_truncate_but_leave_at_least_one_block():
     assert [len(stage.blocks) for stage in model.stages] == [2, 2, 6, 2]
 
 
-def test_default_initialisation():
+def test_convolutions_start_with_a_std_of_0_02_and_all_biases_with_0():
     torch.manual_seed(0)
     model = EConvNeXt('mini')
     model.init_weights()
@@ -209,7 +209,7 @@ def test_training_changes_all_but_frozen_stages(small, frozen_stages):
     optimizer.step()
     frozen = ['stem.', *(f'stages.{i}.' for i in range(frozen_stages))] if frozen_stages >= 0 else []
     for key, value in model.state_dict().items():
-        # A convolution's bias has no gradient if a norm follows, so it is not checked for changes.
+        # The gradient of a convolution's bias is zero if a norm follows, so it is not checked for changes.
         if key.startswith(tuple(frozen)):
             assert torch.equal(value, before[key]), key
         elif key.endswith(('running_mean', 'conv.weight')):
@@ -225,7 +225,7 @@ def test_norm_eval_keeps_statistics_and_trains_weights_and_biases(small):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_checkpointing_allows_a_second_backward_pass(small):
+def test_activation_checkpointing_allows_a_second_backward_pass(small):
     model = small(with_cp=True).train()
     loss = sum(out.square().mean() for out in model(torch.rand(2, 3, 32, 32)))
     statistics = copy.deepcopy(model.state_dict())
@@ -241,8 +241,8 @@ def test_checkpointing_allows_a_second_backward_pass(small):
     'kwargs',
     [{}, dict(drop_path_rate=0.5), dict(norm_eval=True), dict(frozen_stages=2), dict(norm_cfg=dict(type='SyncBN'))],
 )
-def test_checkpointing_changes_nothing(small, kwargs):
-    """Outputs, gradients and BN statistics are the same after a step, although blocks run twice."""
+def test_activation_checkpointing_changes_nothing(small, kwargs):
+    """Outputs, gradients and BN statistics stay the same, although the backward pass runs the blocks again."""
     torch.manual_seed(0)
     plain = small(deepen_factor=1.0, **kwargs).double()
     plain.init_weights()
@@ -268,7 +268,7 @@ def test_checkpointing_changes_nothing(small, kwargs):
     assert all(m.momentum == 0.1 for m in saving.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_checkpointing_recomputes_each_block(small):
+def test_activation_checkpointing_recomputes_each_block(small):
     """The forward pass of each block starts again in the backward pass, so its pre-hook counts twice."""
     model = small(with_cp=True).train()
     calls = []
@@ -314,7 +314,7 @@ def test_norm_cfg_can_give_sync_bn_frozen_norms_and_group_norm(small):
 
 
 def test_gradients_agree_with_finite_differences():
-    """Compare the derivative of a loss along a random direction of the parameters, with checkpointing."""
+    """Compare the derivative of a loss along a random direction of the parameters, with activation checkpointing."""
     torch.manual_seed(0)
     model = EConvNeXt(dict(dims=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), stem='stepped'), with_cp=True).double().train()
     x = torch.randn(2, 3, 64, 64, dtype=torch.double)

@@ -7,7 +7,7 @@ from econvnext_mmdet.reports.error_analysis import KINDS, confusion_matrix, find
 from ..scenes import make_scene
 
 # Numbers from tidecv 1.0.1, the code of TIDE's authors, for the scene below: AP50, then the number and the cost of each
-# kind. AP50 and costs are in percent. tidecv counts the class without objects as an AP of 0, so its means are 3/4 of
+# kind. AP50 and costs are in per cent. tidecv counts the class without objects as an AP of 0, so its means are 3/4 of
 # COCO's.
 TIDE = dict(
     bbox=(
@@ -32,7 +32,7 @@ TIDE = dict(
 
 
 def scene_without_ties():
-    """A scene without equal scores and crowd regions, and with at most 100 detections per image.
+    """A scene without equal scores or crowd regions, and with at most 100 detections per image.
 
     tidecv and COCO differ in all three.
     """
@@ -104,7 +104,7 @@ def scene(objects, detections, crowds=()):
         (([80, 0, 10, 10], 1, 0.5), 'background'),
     ],
 )
-def test_each_kind_of_error(detection, kind):
+def test_a_wrong_detection_counts_as_its_kind_of_error(detection, kind):
     """There are two objects, a correct detection of one of them, and a wrong detection."""
     _, matches, _ = scene([([50, 50, 20, 20], 1), ([0, 0, 20, 20], 1)], [([50, 50, 20, 20], 1, 0.9), detection])
     errors = find_errors(matches)
@@ -113,7 +113,7 @@ def test_each_kind_of_error(detection, kind):
     assert errors['missed']['count'] == (kind not in ('class', 'location'))
 
 
-def test_detections_in_a_crowd_region_are_not_errors():
+def test_detections_in_a_crowd_region_of_their_class_are_not_errors():
     evaluator, matches, entries = scene(
         [([0, 0, 20, 20], 1)],
         [([0, 0, 20, 20], 1, 0.9), ([60, 60, 10, 10], 1, 0.8), ([60, 60, 10, 10], 2, 0.8)],
@@ -125,7 +125,7 @@ def test_detections_in_a_crowd_region_are_not_errors():
     assert confusion_matrix(evaluator, matches, 'bbox', 0.3).tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
-def test_confusion_matrix():
+def test_the_confusion_matrix_has_a_row_for_no_object_and_a_column_for_missed_objects():
     evaluator, matches, _ = scene(
         [([0, 0, 20, 20], 1), ([50, 50, 20, 20], 2), ([0, 50, 20, 20], 2)],
         [([0, 0, 20, 20], 2, 0.9), ([50, 50, 20, 18], 2, 0.8), ([80, 0, 10, 10], 1, 0.7), ([0, 50, 20, 20], 2, 0.1)],
@@ -134,7 +134,7 @@ def test_confusion_matrix():
 
 
 @pytest.mark.parametrize('iou_type', ['bbox', 'segm'])
-def test_confusion_matrix_counts_each_object_and_each_detection_once(iou_type):
+def test_the_confusion_matrix_counts_each_object_and_each_detection_once(iou_type):
     coco, entries = make_scene(1)
     evaluator = CocoEvaluator(coco)
     matches = list(match_images(evaluator, entries, iou_type))
@@ -151,7 +151,7 @@ def test_confusion_matrix_counts_each_object_and_each_detection_once(iou_type):
     assert matrix[:, :-1].sum(axis=0).tolist() == [detected.count(i) for i in ids]
 
 
-def test_confusion_does_not_depend_on_the_order_of_the_categories():
+def test_the_confusion_matrix_does_not_depend_on_the_order_of_the_categories():
     coco, entries = make_scene(1)
     matrices = []
     for categories in (coco['categories'], coco['categories'][::-1]):

@@ -53,7 +53,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_report_of_two_models(files):
+def test_the_report_of_two_models_shows_all_its_files_and_has_the_right_metrics(files):
     gt, out = str(files / 'gt.json'), files / 'some' / 'report'
     page = write_report(
         gt,
@@ -103,7 +103,7 @@ def test_report_of_two_models(files):
         }
 
 
-def test_report_without_images_or_masks_or_detections(files):
+def test_a_report_needs_no_images_masks_or_detections(files):
     (files / 'none.json').write_text('[]')
     write_report(str(files / 'gt.json'), [str(files / 'none.json')], str(files / 'report'))
     numbers = json.loads((files / 'report' / 'report.json').read_text())
@@ -112,7 +112,7 @@ def test_report_without_images_or_masks_or_detections(files):
     assert any(text.startswith('1.jpg: F1 0.00') for text in References(files / 'report' / 'index.html').texts)
 
 
-def test_report_of_masks_without_boxes_and_of_some_classes(files):
+def test_a_report_can_have_masks_without_boxes_and_only_some_classes(files):
     """A model such as Mask2Former may give masks only. A results file without detections removes no section."""
     coco, entries = make_scene()
     coco['categories'][1]['name'] = '$dog$'
@@ -171,14 +171,14 @@ def test_an_existing_folder_is_an_error_before_any_work(files):
         write_report('absent.json', ['absent.json'], str(files / 'report'), logs=['absent'])
 
 
-def test_without_jinja2_the_error_has_the_command_that_installs_it(files, monkeypatch):
+def test_the_error_without_jinja2_has_the_command_that_installs_it(files, monkeypatch):
     monkeypatch.setitem(sys.modules, 'jinja2', None)
     with pytest.raises(UserError, match=r'needs Jinja2; run `pip install "econvnext_mmdet\[report\]"`$'):
         write_report(str(files / 'gt.json'), [str(files / 'a' / 'results.json')], str(files / 'report'))
     assert not (files / 'report').exists()
 
 
-def test_curves_of_a_training_log(files):
+def test_curves_are_read_from_a_training_log(files):
     assert read_curves(str(files / 'scalars.json')) == dict(
         loss=[(50, 2.5), (100, 1.5)], loss_cls=[(50, 1.5), (100, 1.0)], bbox_mAP=[(1, 0.25)]
     )

@@ -1,4 +1,4 @@
-"""Tests of the table of trainings, with made-up work directories and metafiles."""
+"""Tests of the table of training runs, with made-up work directories and metafiles."""
 
 import importlib.util
 import json
@@ -21,7 +21,8 @@ from ..helpers import ROOT, count_convolutions, options
 INDEX = """Import:
   - configs/x/metafile.yml
 """
-# The first config has a training and the paper's numbers, the second only the paper's AP, the third neither.
+# The first config has a measured AP and the paper's numbers, the second only the paper's AP, the third only a measured
+# AP.
 METAFILE = """Models:
   - Name: a
     Config: configs/x/retinanet_1x.py
@@ -48,7 +49,7 @@ def settings():
 
 @pytest.fixture
 def work_dir(settings, tmp_path):
-    """A function that makes a work directory like MMEngine: a config, a log of 90 seconds, AP and AP50 of an epoch."""
+    """A function that makes a work directory as MMEngine does: a config, a log of 90 seconds, and AP and AP50."""
 
     def make(name, ap, seed=0, config='retinanet_1x', start=None, epoch=12, part=1, extra=''):
         folder = tmp_path / name
@@ -115,7 +116,7 @@ def test_seeds_share_a_row_but_starts_do_not(work_dir, index):
 
 
 def test_unset_seeds_share_a_row(work_dir, index, tmp_path):
-    """MMEngine draws a different seed for each training. A job that may be restarted always has --resume."""
+    """MMEngine draws a different seed for each training run. A job that may be restarted always has --resume."""
     unset = 'del randomness\n'
     folders = [
         work_dir('a', 0.1, extra=unset),
@@ -170,7 +171,7 @@ def test_a_config_without_an_image_size_is_named(work_dir, index):
         compare_trainings([work_dir('a', 0.3, extra=extra)], index)
 
 
-def test_trainings_table():
+def test_the_table_has_formatted_rows_and_notes_below_them():
     """The rows are like those of compare_trainings."""
     untrained = dict(
         config='published',
@@ -238,7 +239,7 @@ def tool(index, monkeypatch):
 
 def test_the_tool_prints_the_table_before_the_error(work_dir, tool, tmp_path, capsys):
     file = tmp_path / 'rows.json'
-    with pytest.raises(UserError, match='none is not the work directory of a training'):
+    with pytest.raises(UserError, match='none is not the work directory of a training run'):
         tool(work_dir('a', 0.3), tmp_path / 'none', '--json', file)
     out = capsys.readouterr().out
     rows = json.loads(file.read_text())
@@ -247,13 +248,13 @@ def test_the_tool_prints_the_table_before_the_error(work_dir, tool, tmp_path, ca
     assert [row['AP'] and row['AP']['values'] for row in rows] == [[0.3], None]
 
 
-def test_the_tool_measures_nothing_without_a_training(tool, tmp_path, capsys):
-    with pytest.raises(UserError, match='none is not the work directory of a training'):
+def test_the_tool_prints_and_writes_nothing_without_a_training_run(tool, tmp_path, capsys):
+    with pytest.raises(UserError, match='none is not the work directory of a training run'):
         tool(tmp_path / 'none', '--json', tmp_path / 'rows.json')
     assert not capsys.readouterr().out and not (tmp_path / 'rows.json').exists()
 
 
-def test_a_later_test_does_not_count(work_dir, tmp_path):
+def test_a_test_after_the_training_run_does_not_change_what_is_read(work_dir, tmp_path):
     """A test replaces the config at the top of the work directory by one with load_from."""
     folder = work_dir('a', 0.3)
     before = read_training(folder)
@@ -266,8 +267,8 @@ def test_a_later_test_does_not_count(work_dir, tmp_path):
     assert read_training(folder) == before and before.start == ''
 
 
-def test_resumed_parts_count_as_one_training(work_dir):
-    work_dir('a', 0.9, start='old.pth')  # an earlier training in the same work directory
+def test_resumed_parts_count_as_one_training_run(work_dir):
+    work_dir('a', 0.9, start='old.pth')  # an earlier training run in the same work directory
     work_dir('a', 0.2, start='net.pth', epoch=6, part=2)
     folder = work_dir('a', 0.3, part=3, extra='resume = True\nload_from = "a/epoch_6.pth"\n')
     training = read_training(folder)
@@ -276,7 +277,7 @@ def test_resumed_parts_count_as_one_training(work_dir):
     assert (read_training(longer).epochs, read_training(longer).metrics['AP']) == (18, 0.4)
 
 
-def test_folders_without_a_finished_training_are_left_out(work_dir, index, tmp_path):
+def test_unfinished_training_runs_are_left_out_and_other_folders_are_errors(work_dir, index, tmp_path):
     with pytest.raises(UserError, match='x is not the work directory of a training run: expected one config'):
         read_training(str(tmp_path / 'x'))
     (row, _), (left_out,) = compare_trainings([work_dir('a', 0.3, epoch=11), work_dir('f', 0.2)], index)
@@ -285,7 +286,7 @@ def test_folders_without_a_finished_training_are_left_out(work_dir, index, tmp_p
         read_training(work_dir('e', 0.3, extra='train_cfg = dict(max_iters=5)\n'))
 
 
-def test_trainings_that_do_not_belong_together_are_rejected(work_dir, index, tmp_path):
+def test_training_runs_that_do_not_belong_together_are_rejected(work_dir, index, tmp_path):
     with pytest.raises(UserError, match=r'b and .*c have the same config, start and seed \(0\)'):
         compare_trainings([work_dir('b', 0.3), work_dir('c', 0.3)], index)
     other = work_dir('d', 0.3, seed=1, extra='optim_wrapper = dict(lr=1)\n')

@@ -32,7 +32,7 @@ from ..helpers import DEMO, ROOT, as_options, options, tool
         (['tools/dataset_converters/voc2coco.py', 'tests'], 'error: tests is not a Pascal VOC folder'),
     ],
 )
-def test_an_error_is_one_line_and_status_1(args, says):
+def test_an_error_prints_one_line_and_gives_status_1(args, says):
     status, _, err = tool(*args)
     lines = [line for line in err.splitlines() if 'arning' not in line and line.strip()]
     assert status == 1 and len(lines) == 1 and lines[0].startswith(says)
@@ -59,7 +59,7 @@ def test_an_option_without_a_value_is_a_usage_error():
     assert 'KEY=VALUE' in err and "'train_dataloader.batch_size'" in err
 
 
-def test_make_shapes_and_get_flops(tmp_path):
+def test_make_shapes_writes_images_of_the_given_size_and_get_flops_prints_counts(tmp_path):
     status, out, err = tool('tools/make_shapes.py', tmp_path / 'x', '--train', 2, '--val', 1, '--size', 64, 80)
     assert status == 0, err
     assert 'train.json: 2 images' in out and cv2.imread(str(tmp_path / 'x/val/000000.jpg')).shape == (64, 80, 3)
@@ -68,7 +68,7 @@ def test_make_shapes_and_get_flops(tmp_path):
     assert re.search(r'detector: [\d,]+ parameters, [\d.]+ GMACs\nbackbone: [\d,]+ parameters', out)
 
 
-def test_benchmark_training():
+def test_benchmark_training_prints_the_speed_and_the_hours_of_all_epochs():
     status, out, err = tool(
         'tools/analysis_tools/benchmark_training.py',
         DEMO,
@@ -107,7 +107,7 @@ def test_voc2coco_converts_the_existing_splits(tmp_path):
     assert 'train.json: 1 images, 1 objects: cat 1\ndropped nothing' in out
 
 
-def test_analyze_results(trained, shapes, tmp_path):
+def test_analyze_results_writes_a_folder_and_prints_the_path_of_its_page(trained, shapes, tmp_path):
     results, truth = tmp_path / 'results.json', shapes / 'annotations' / 'val.json'
     run_test(load_config(DEMO, options(shapes, tmp_path)), str(trained[0] / 'epoch_2.pth'), out=str(results))
     (log,) = trained[0].glob('*/vis_data/scalars.json')
@@ -129,7 +129,7 @@ def test_analyze_results(trained, shapes, tmp_path):
     }
 
 
-def test_test_time_augmentation(trained, shapes, tmp_path):
+def test_testing_with_tta_prints_the_coco_table(trained, shapes, tmp_path):
     status, out, err = tool(
         'tools/test.py',
         DEMO,

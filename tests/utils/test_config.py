@@ -42,7 +42,7 @@ def test_datasets_are_found_inside_wrappers():
     assert datasets_of(cfg, 'val') == []
 
 
-def test_one_evaluator_and_several_are_a_list():
+def test_evaluators_are_a_list_even_if_there_is_only_one():
     cfg = Config(dict(val_evaluator=dict(type='A'), test_evaluator=[dict(type='A'), dict(type='B')]))
     assert [evaluator.type for evaluator in evaluators_of(cfg, 'val')] == ['A']
     assert [evaluator.type for evaluator in evaluators_of(cfg, 'test')] == ['A', 'B']

@@ -37,7 +37,7 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('a.txt', 'after')]
 
 
-def test_a_folder_is_whole_or_not_there(tmp_path):
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
     target = tmp_path / 'new' / 'folder'
     with pytest.raises(ZeroDivisionError), whole_folder(str(target)) as whole:
         (whole / 'a.json').write_text('half')

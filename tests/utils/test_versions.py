@@ -6,7 +6,7 @@ import econvnext_mmdet
 from econvnext_mmdet.utils import versions
 
 
-def test_a_library_that_cannot_be_imported_gets_one_line(monkeypatch):
+def test_the_error_for_a_library_that_cannot_be_imported_is_one_line(monkeypatch):
     def fail(name):
         raise AssertionError('MMCV==2.2.0 is used but incompatible.\nPlease install mmcv<2.2.0.')
 
@@ -22,7 +22,7 @@ def test_a_library_that_cannot_be_imported_gets_one_line(monkeypatch):
         ('mmdet', '2.28.0', 'needs mmdet 3.0 or later; found 2.28.0'),
     ],
 )
-def test_an_unsupported_version_gets_one_line(monkeypatch, name, version, says):
+def test_the_error_for_an_unsupported_version_is_one_line(monkeypatch, name, version, says):
     monkeypatch.setattr(sys.modules[name], '__version__', version)
     with pytest.raises(ImportError) as caught:
         versions.check_versions()

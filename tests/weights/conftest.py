@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture
 def save(tmp_path):
-    """Saves an object as a checkpoint file and returns its path."""
+    """A function that saves an object as a checkpoint file and returns its path."""
 
     def save(content, name='checkpoint.pth'):
         torch.save(content, tmp_path / name)
@@ -17,7 +17,7 @@ def save(tmp_path):
 
 @pytest.fixture
 def trained_state(small):
-    """The state of a small backbone in which every tensor differs from its initial value."""
+    """The state of a reduced backbone in which every tensor differs from its initial value."""
     model = small()
     for value in model.state_dict().values():
         if value.is_floating_point():
@@ -27,7 +27,7 @@ def trained_state(small):
 
 @pytest.fixture
 def write_pdparams(tmp_path):
-    """Pickles an object as a .pdparams file and returns its path."""
+    """A function that pickles an object as a .pdparams file and returns its path."""
 
     def write(content, protocol=4):
         (tmp_path / 'net.pdparams').write_bytes(pickle.dumps(content, protocol=protocol))

@@ -34,7 +34,7 @@ def test_unreadable_files_are_refused(trained_state, save, tmp_path):
         (['model.0.weight'], 'model'),
     ],
 )
-def test_kind_of_a_file_follows_from_its_names(save, names, kind):
+def test_the_kind_of_a_file_follows_from_the_names_of_its_tensors(save, names, kind):
     state = {name: torch.zeros(1) for name in names}
     assert read_checkpoint(save(state)).kind == kind
     averaged = dict(steps=torch.tensor(3), **{f'module.{name}': value for name, value in state.items()})

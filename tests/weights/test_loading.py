@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from econvnext_mmdet.utils.errors import UserError
@@ -23,7 +24,7 @@ def logged(monkeypatch):
 
 
 @pytest.mark.parametrize('layout', ['bare', 'detector', 'wrapped'])
-def test_every_tensor_arrives_bit_equal(small, trained_state, save, layout):
+def test_every_tensor_arrives_exactly(small, trained_state, save, layout):
     prefix = dict(bare='', detector='backbone.', wrapped='module.backbone.')[layout]
     content = {prefix + key: value for key, value in trained_state.items()}
     if layout != 'bare':
@@ -123,7 +124,7 @@ def test_file_of_a_deeper_backbone_is_refused(small, save):
         load_backbone(small(), save(deep.state_dict()))
 
 
-def test_more_tensors_fit_unless_the_check_is_exact(small, trained_state):
+def test_extra_tensors_are_accepted_unless_the_check_is_exact(small, trained_state):
     trained_state['head.fc.weight'] = torch.zeros(2, 2)
     check_fits(small(), trained_state, 'net.pth')
     with pytest.raises(UserError, match=r'net.pth does not fit .*: 1 not in the model \(head.fc.weight\)'):
@@ -271,6 +272,9 @@ def test_resuming_is_strict_and_restores_the_ema(runner, tmp_path):
     resumed.load_or_resume()
     for key, value in resumed.model.state_dict().items():
         assert torch.equal(value, saved['ema_state_dict'][f'module.{key}'])  # MMEngine swaps the two in the file
+    (ema,) = (hook.ema_model.module for hook in resumed.hooks if isinstance(hook, EMAHook))
+    for key, value in averaged.items():
+        assert torch.equal(value, ema.state_dict()[key])
     saved['state_dict'] = detector(80).state_dict()
     torch.save(saved, path)
     resumed = runner(dict(resume=True, load_from=str(path)))

@@ -64,7 +64,7 @@ def test_converted_classifier_gives_the_logits_of_the_reference(tmp_path, arch, 
 
 
 @pytest.mark.parametrize('arch', list(WIDEN))
-def test_backbone_loads_a_converted_file_bit_equal(tmp_path, arch):
+def test_a_backbone_gets_exactly_the_tensors_of_a_converted_file(tmp_path, arch):
     """This includes the output norms. A backbone without output norms loads the rest."""
     conversion = convert_file(source(arch), str(tmp_path / 'net.pth'), **factors(arch))
     assert conversion.unused and all(name.endswith('.gamma') for name in conversion.unused)
@@ -84,8 +84,8 @@ def test_backbone_loads_a_converted_file_bit_equal(tmp_path, arch):
                 assert torch.equal(value, converted.state[f'backbone.{key}']), key
 
 
-def test_detector_starts_bit_equal_from_a_converted_file(shapes, tmp_path):
-    """Training with learning rate 0 and fixed statistics leaves the backbone as --pretrained loaded it."""
+def test_a_detector_starts_with_exactly_the_tensors_of_a_converted_file(shapes, tmp_path):
+    """Training with learning rate 0 and frozen statistics leaves the backbone as --pretrained loaded it."""
     convert_file(source('mini'), str(tmp_path / 'net.pth'), **factors('mini'))
     changes = {
         **options(shapes, tmp_path / 'work'),
@@ -132,7 +132,8 @@ def test_whole_detector_is_converted(tmp_path, name, kwargs, model):
     state, meta = conversion.checkpoint
     assert meta['model'] == model and meta['bbox_head']['num_classes'] == 4
     assert meta['neck']['num_blocks'] == 1 and meta['neck'].get('arch', 'L') == 'L'
-    assert len(state) - 1 == len(arrays) - len(conversion.unused)  # the file lacks the bins' numbers
+    # The state also has the numbers of the bins (integral.project), which the file lacks.
+    assert len(state) - 1 == len(arrays) - len(conversion.unused)
     assert all(re.search(r'gamma$|^backbone\.norm\.|proj_conv', name) for name in conversion.unused)
     if meta['arch']['arch'] == 'tiny':  # the backbone can start a different detector
         convert_file(path, str(tmp_path / 'net.pth'), **kwargs)
@@ -235,6 +236,6 @@ def test_files_that_do_not_fit_are_refused(write_pdparams, tmp_path, damage, arc
     assert not (tmp_path / 'out.pth').exists()
 
 
-def test_out_must_be_a_checkpoint(tmp_path):
+def test_the_converted_file_must_end_in_pth_or_safetensors(tmp_path):
     with pytest.raises(UserError, match='file extension .pth or .safetensors for the converted file'):
         convert_file(source('mini'), str(tmp_path / 'net.txt'), **factors('mini'))

@@ -24,7 +24,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize('protocol', range(2, 6))
 @pytest.mark.parametrize('core', ['numpy._core', 'numpy.core'])
-def test_pickles_of_every_protocol_and_numpy_version_are_read(tmp_path, protocol, core):
+def test_pickles_of_protocols_2_to_5_and_of_old_and_new_numpy_are_read(tmp_path, protocol, core):
     content = pickle.dumps(
         OrderedDict(ARRAYS, **{'StructuredToParameterName@@': dict(a='a_0'), 's': np.float32(2.5)}), protocol=protocol
     )

@@ -19,7 +19,7 @@ from ..helpers import DEMO, ROOT, options, tool
 
 @pytest.fixture(scope='module')
 def averaged(shapes, tmp_path_factory):
-    """The checkpoint of a training with an exponential moving average (EMA) of the weights."""
+    """The checkpoint of a training run with an exponential moving average (EMA) of the weights."""
     work_dir = tmp_path_factory.mktemp('published')
     cfg = Config.fromfile(DEMO)
     cfg.merge_from_dict({**options(shapes, work_dir), 'train_cfg.max_epochs': 1})
@@ -52,7 +52,7 @@ def test_only_the_ema_weights_are_published(averaged, shapes, tmp_path, suffix):
         testing.test(load_config(DEMO, {**options(shapes, tmp_path), **wider}), str(path))
     # Publishing again gives the same file.
     assert publish(averaged, str(tmp_path / 'again' / f'net{suffix}')).endswith(path.name)
-    # Other users can read the file.
+    # It has the same permissions as the source file.
     assert path.stat().st_mode & 0o777 == Path(averaged).stat().st_mode & 0o777
     path.write_bytes(path.read_bytes()[:-1] + b'x')
     with pytest.raises(UserError, match='does not match the SHA-256 in its name'):

@@ -15,8 +15,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Print a Markdown table of trained detectors, with one row per config and starting checkpoint: '
         "mean and standard deviation over the seeds, from the evaluations after the last epoch. The paper's numbers "
-        'are in the same table; its detectors that were not trained have their own rows. The tool counts parameters '
-        'and GFLOPs, and measures the latency on the first GPU, or on the CPU if there is no GPU.'
+        'are in the same table. Detectors of the paper that you have not trained have their own rows. The tool counts '
+        'parameters and GFLOPs, and measures the latency on the first GPU, or on the CPU if there is no GPU.'
     )
     parser.add_argument(
         'work_dirs',

@@ -9,7 +9,7 @@ from econvnext_mmdet.utils import cli
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Print the parameters and multiply-adds (MACs) of a config's detector or classifier, and of its "
-        'backbone alone. Only convolutions, linear layers and matrix products are counted, the same as in papers.'
+        'backbone alone. Only convolutions, linear layers and matrix products are counted, as in papers.'
     )
     parser.add_argument('config', help='config file')
     cli.add_shape_option(parser)

@@ -67,14 +67,14 @@ def sonar(tmp_path):
     class Folder:
         path = tmp_path / 'sonar'
 
-        def add(self, name, text=None, picture=True):
-            """Add an image and its annotation file, by default with one cube. If the text is '', add no file."""
+        def add(self, name, text=None, image=True):
+            """Add an image and, unless the text is '', its annotation file, by default with one cube."""
             if text != '':
                 content = xml(CUBE) if text is None else text
                 (self.path / 'xml' / f'{name}.xml').write_bytes(
                     content if isinstance(content, bytes) else content.encode()
                 )
-            if picture:
+            if image:
                 echo = np.random.RandomState(0).randint(0, 6, (48, 64, 1), np.uint8)
                 cv2.imwrite(str(self.path / 'images' / f'{name}.bmp'), echo.repeat(3, 2))
 
@@ -85,7 +85,7 @@ def sonar(tmp_path):
             return unusable, summaries, {name: json.loads((out_dir / f'{name}.json').read_text()) for name in summaries}
 
         def boxes(self, text):
-            """Convert an annotation file next to that of the image 'other', and return its classes and boxes."""
+            """Convert the image 'a' with this text and an image 'other'. Return the classes and boxes of 'a'."""
             self.add('a', text)
             self.add('other')
             contents = self.convert(val_fraction=0.5)[2].values()
@@ -173,9 +173,9 @@ def test_summary_gives_the_reason_for_everything_unused(sonar):
     sonar.add('a')
     sonar.add('b', xml(('wreck', CUBE[1]), CUBE, ('ball', (5, 5, 5, 5))))
     sonar.add('noxml', '')
-    sonar.add('nopicture', picture=False)
-    sonar.add('badpicture')
-    (sonar.path / 'images' / 'badpicture.bmp').write_bytes(b'BM')
+    sonar.add('noimage', image=False)
+    sonar.add('badimage')
+    (sonar.path / 'images' / 'badimage.bmp').write_bytes(b'BM')
     sonar.add('noobject', xml())
     sonar.add('noname', xml((' ', CUBE[1])))
     sonar.add('nonumber', xml(('cube', (1, 'nan', 5, 5)), faults=FAULTS))
@@ -185,13 +185,13 @@ def test_summary_gives_the_reason_for_everything_unused(sonar):
     unusable, summaries, _ = sonar.convert(val_fraction=0.5)
     lacks = 'object 1 of {0}.xml lacks a name or one of the four numbers of its box'
     expected = dict(
+        badimage='{0}.bmp is not a readable image',
         badobject='{0}.xml is not well-formed XML',
-        badpicture='{0}.bmp is not a readable image',
         nocorner=lacks,
+        noimage='no image file {0}.*',
         noname=lacks,
         nonumber=lacks,
         noobject='{0}.xml has no objects',
-        nopicture='no image file {0}.*',
         noxml='no annotation file {0}.xml',
     )
     assert len(unusable) == len(expected)
@@ -308,7 +308,7 @@ def test_equalized_images_always_span_the_full_range(sonar, load):
     first = dataset[0]['inputs']
     assert first.min() == 0 and first.max() == 255
     assert all((dataset[0]['inputs'] == first).all() for _ in range(10))
-    # This holds in training too, without the other steps that change colours.
+    # This holds in training too, without the steps that change colours or remove pixels.
     changes = ('PhotoMetricDistortion', 'Expand', 'MinIoURandomCrop')
     (sample,) = load('sonar_detection_equalized', 'train', without=changes)
     assert sample['inputs'].min() == 0 and sample['inputs'].max() == 255

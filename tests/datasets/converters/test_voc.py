@@ -18,19 +18,19 @@ OBJECT = (
 
 @pytest.fixture
 def voc(tmp_path):
-    """A VOC folder of 40 x 30 pictures. Objects are (class, box) or (class, box, 'difficult')."""
+    """A VOC folder with images of 40 x 30 pixels. Objects are (class, box) or (class, box, 'difficult')."""
 
     class Folder:
         path = tmp_path
         out = tmp_path / 'annotations' / 'all.json'
 
-        def add(self, name, *objects, picture=True):
+        def add(self, name, *objects, image=True):
             body = ''.join(OBJECT.format(*box, name=label, difficult=int(bool(rest))) for label, box, *rest in objects)
-            # The size is wrong on purpose: only that of the picture counts.
+            # The size is wrong on purpose: only that of the image counts.
             (self.path / 'Annotations' / f'{name}.xml').write_text(
                 f'<annotation><size><width>0</width><height>0</height></size>{body}</annotation>'
             )
-            if picture:
+            if image:
                 cv2.imwrite(str(self.path / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
 
         def split(self, name, text):
@@ -71,16 +71,16 @@ def test_boxes_over_the_border_are_clipped(voc):
 def test_summary_gives_the_reason_for_everything_dropped(voc):
     voc.add('good', ('cat', (1, 1, 9, 9)))
     voc.add('point', ('cat', (5, 5, 5, 5)), ('cat', (50, 5, 60, 9)))
-    voc.add('nopicture', ('cat', (1, 1, 9, 9)), picture=False)
-    voc.add('badpicture', ('cat', (1, 1, 9, 9)))
-    (voc.path / 'JPEGImages' / 'badpicture.jpg').write_bytes(b'no picture')
+    voc.add('noimage', ('cat', (1, 1, 9, 9)), image=False)
+    voc.add('badimage', ('cat', (1, 1, 9, 9)))
+    (voc.path / 'JPEGImages' / 'badimage.jpg').write_bytes(b'no image')
     voc.add('badxml')
     (voc.path / 'Annotations' / 'badxml.xml').write_text('<annotation><object></annotation>')
     voc.add('badbox', ('cat', (1, 'two', 9, 9)))
     voc.add('nanbox', ('cat', (1, 'nan', 9, 9)))
     voc.add('badcode')
     (voc.path / 'Annotations' / 'badcode.xml').write_text('<?xml version="1.0" encoding="GB2312"?><annotation/>')
-    voc.split('train', 'good\npoint\nnopicture\nbadpicture\nbadxml\nbadbox\nnanbox\nbadcode\nnoxml\n')
+    voc.split('train', 'good\npoint\nnoimage\nbadimage\nbadxml\nbadbox\nnanbox\nbadcode\nnoxml\n')
     cv2.imwrite(str(voc.path / 'JPEGImages' / 'noxml.jpg'), np.zeros((30, 40, 3), np.uint8))
     summary, coco = voc.convert(split='train')
     assert [image['file_name'] for image in coco['images']] == ['good.jpg', 'point.jpg']
@@ -89,8 +89,8 @@ def test_summary_gives_the_reason_for_everything_dropped(voc):
     for says in (
         'point: object 1 (cat) (5.0, 5.0, 5.0, 5.0): no area',
         'point: object 2 (cat)',
-        'nopicture: no image file nopicture.*',
-        'badpicture: badpicture.jpg is not a readable image',
+        'noimage: no image file noimage.*',
+        'badimage: badimage.jpg is not a readable image',
         'badxml: badxml.xml is not well-formed XML',
         'badbox: object 1 of badbox.xml lacks',
         'nanbox: object 1 of nanbox.xml lacks',
@@ -101,13 +101,13 @@ def test_summary_gives_the_reason_for_everything_dropped(voc):
         assert says in text
 
 
-def test_pictures_are_found_by_their_full_name(voc):
+def test_images_are_found_by_their_full_name(voc):
     for name in ('a', 'a.1', 'b[1]'):
         voc.add(name, ('cat', (1, 1, 9, 9)))
     assert [image['file_name'] for image in voc.convert()[1]['images']] == ['a.jpg', 'a.1.jpg', 'b[1].jpg']
 
 
-def test_size_is_that_of_the_rotated_picture(voc):
+def test_the_size_is_that_of_the_rotated_image(voc):
     """Training also rotates a photograph according to its EXIF data."""
     voc.add('a', ('cat', (1, 1, 30, 40)))
     exif = Image.Exif()
