@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
     from econvnext_mmdet.utils.config import explain_user_errors, load_config
     from econvnext_mmdet.utils.files import check_writable, write_json

@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.inference.detection import DetectionOptions, detect
     from econvnext_mmdet.utils.config import load_config
 
@@ -81,7 +81,7 @@ def main() -> None:
     drawn = not args.no_pictures and summary.images + summary.frames
     print(f'{args.out}: results.json, images.json' + (', pictures/' if drawn else ''))
     if summary.skipped:
-        print(f'skipped {len(summary.skipped)}:', *summary.skipped, sep='\n  ', file=sys.stderr)
+        print(f'skipped or incomplete: {len(summary.skipped)}', *summary.skipped, sep='\n  ', file=sys.stderr)
         sys.exit(1)
 
 

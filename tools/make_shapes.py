@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.datasets import shapes
 
     make = shapes.make_classification if args.classification else shapes.make_shapes

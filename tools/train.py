@@ -18,8 +18,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue a training run from CHECKPOINT; without CHECKPOINT: from the latest one in the work directory. '
-        'Give the other options as before',
+        help='continue a training run from CHECKPOINT; without CHECKPOINT: from the latest one in the work directory, '
+        'or from the beginning if there is none. Give the other options as before',
     )
     parser.add_argument(
         '--pretrained',
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.engine.training import train
     from econvnext_mmdet.utils.config import load_config
 

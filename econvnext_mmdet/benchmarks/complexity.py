@@ -57,9 +57,10 @@ def default_shape(cfg: Config) -> tuple[int, int]:
 
 
 def tested_shape(cfg: Config) -> tuple[int, int]:
-    """The largest height and width in pixels of the network's input when a config's model is tested.
+    """The height and width in pixels of the network's input for an image that fills the test pipeline's scale.
 
-    The test pipeline resizes images to this size, or with ``keep_ratio`` to fit into it, and each side is then padded
+    The test pipeline resizes images to this scale, or with ``keep_ratio`` to fit into it (a portrait image then fits
+    into the turned scale), and each side is then padded
     to a multiple of the preprocessor's ``pad_size_divisor``.
 
     Raises:

@@ -131,6 +131,7 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     """
     init_default_scope('mmdet')
     found: dict[tuple[tuple[str, str], bool], Inspection] = {}
+    needs = _needs_by_file(cfg)
     others = []
     for split in ('train', 'val', 'test'):
         evaluators = evaluators_of(cfg, split)
@@ -148,7 +149,7 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
                 continue
             key = (paths_of(dataset), split == 'train')
             if key not in found:
-                found[key] = _inspect(dataset, split, evaluators, read_images)
+                found[key] = _inspect(dataset, split, needs[key], read_images)
             elif split not in found[key].split:
                 found[key].split += f', {split}'
             findings = _Findings()
@@ -212,13 +213,23 @@ class _Findings:
         return [Finding(*kind, self._counts[kind], examples[:EXAMPLES]) for kind, examples in self._found.items()]
 
 
-def _inspect(dataset: dict, split: str, evaluators: list[dict], read_images: bool) -> Inspection:
+def _needs_by_file(cfg: Config) -> dict[tuple[tuple[str, str], bool], dict[str, bool]]:
+    """What the training, or the evaluation in all splits that share a file, requires of each file."""
+    needs: dict[tuple[tuple[str, str], bool], dict[str, bool]] = {}
+    for split in ('train', 'val', 'test'):
+        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+            key, more = (paths_of(dataset), split == 'train'), needs_of(dataset, evaluators_of(cfg, split))
+            needs[key] = {need: needed or needs.get(key, {}).get(need, False) for need, needed in more.items()}
+    return needs
+
+
+def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: bool) -> Inspection:
     """Inspect one dataset.
 
     Args:
         dataset: The config of a local dataset in COCO's format.
         split: The split that reads it.
-        evaluators: The configs of the split's metrics.
+        needs: What loading and evaluation require of the file, see :func:`needs_of`.
         read_images: Read and decode every image.
     """
     ann_file, folder = paths_of(dataset)
@@ -227,7 +238,6 @@ def _inspect(dataset: dict, split: str, evaluators: list[dict], read_images: boo
     coco = findings.attempt(read_annotations, dataset) if os.path.isfile(ann_file) else None
     if coco is not None:
         with no_garbage_collection():
-            needs = needs_of(dataset, evaluators)
             by_kind: dict[str, list[str]] = defaultdict(list)
             for kind, problem in find_malformed(coco, needs['evaluated'], needs['iscrowd']):
                 by_kind[kind].append(problem)

@@ -26,7 +26,7 @@ def train(
         auto_scale_lr: Scale the learning rate to the total batch size, as ``auto_scale_lr`` in the config says.
             Defaults to False.
         resume: The checkpoint of a training run to continue, or 'auto' for the latest checkpoint in the work directory.
-            Defaults to None.
+            If there is none, training starts from the beginning. Defaults to None.
         pretrained: A checkpoint to initialise the backbone from. It must fit. Defaults to None.
 
     Raises:

@@ -30,7 +30,8 @@ class CocoResult:
         classes: One dict per class, in the order of the ids: ``name``, ``objects`` (the number of objects without crowd
             regions) and the numbers of ``CLASS_STATS``.
         precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections). The area
-            ranges are all, small, medium and large. The limits are 1, 10 and 100 detections per image.
+            ranges are all, small, medium and large. The limits are 1, 10 and 100 detections per class and
+            image.
         scores: The score at which each precision is reached. It has the same shape as ``precision``.
         iou_thrs: The IoU thresholds.
         seconds: The time from the engine's ``evaluate`` to its ``summarize``.

@@ -19,7 +19,7 @@ class DumpCocoResults(DumpDetResults):
     """
 
     def __init__(self, out_file_path: str, cat_ids: Sequence[int]):
-        # The parent class accepts only .pkl, so it gets a name that is not used. compute_metrics below writes the file.
+        # The parent class does not accept .json, so it gets a name that is not used. compute_metrics writes the file.
         super().__init__(out_file_path='results.pkl')
         self.out_file_path = out_file_path
         self.cat_ids = list(cat_ids)

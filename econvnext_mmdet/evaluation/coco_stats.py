@@ -15,8 +15,8 @@ class Stat(NamedTuple):
     meaning: str
 
 
-# Small objects have an area below 32^2 pixels, large ones have an area of at least 96^2 pixels. Recall by size allows
-# 100 detections per image.
+# Small objects have an area of at most 32^2 pixels, medium ones of 32^2 to 96^2, and large ones of at least 96^2: an
+# area on a border counts in both. Limits of detections apply to each class of each image. Recall by size allows 100.
 COCO_STATS = dict(
     AP=Stat('mAP', 'precision, IoU 0.50:0.95'),
     AP50=Stat('mAP_50', 'precision, IoU 0.50'),
@@ -32,5 +32,5 @@ COCO_STATS = dict(
     ARl=Stat('AR_l@100', 'recall, large'),
 )
 PRECISION_STATS = tuple(COCO_STATS)[:6]
-# The numbers of a single class. Its AR allows 100 detections per image.
+# The numbers of a single class. Its AR allows 100 detections in each image.
 CLASS_STATS = (*PRECISION_STATS, 'AR')

@@ -200,10 +200,11 @@ class EConvNeXt(BaseModule):
     The attribute ``out_channels`` holds the numbers of channels C of the returned outputs.
 
     Args:
-        arch: 'mini', 'tiny', 'small', or a dict with three keys. ``dims`` holds 5 widths: the width of the stem, then
-            the width of each stage's output. ``blocks`` holds the number of blocks in each of the 4 stages. ``stem`` is
-            'patchify' (one 4x4 convolution with stride 4) or 'stepped' (three convolutions with a stride of 2 in total,
-            and a first stage with stride 2). Defaults to 'tiny'.
+        arch: 'mini', 'tiny', 'small', or a dict with three keys. ``dims`` holds 5 widths: the input width of the
+            first stage, then the width of each stage's output. The stem's output has the first of them with 'stepped',
+            and the mean of the first two with 'patchify'. ``blocks`` holds the number of blocks in each of the 4
+            stages. ``stem`` is 'patchify' (one 4x4 convolution with stride 4) or 'stepped' (three convolutions with a
+            stride of 2 in total, and a first stage with stride 2). Defaults to 'tiny'.
         in_channels: The channels of the images. Defaults to 3.
         deepen_factor: A factor for the numbers of blocks. The results are truncated, and are at least 1. Defaults to
             1.0.

@@ -324,7 +324,7 @@ def _plot_sizes(models: list[Model]) -> Figure:
     _grouped_bars(
         axes,
         models,
-        ['small (area below 32²)', 'medium', 'large (area at least 96²)'],
+        ['small (area at most 32²)', 'medium', 'large (area at least 96²)'],
         [[model.result.stats[name] for name in ('APs', 'APm', 'APl')] for model in models],
     )
     return figure

@@ -25,7 +25,7 @@ PASSES = 10
 
 
 class Training(NamedTuple):
-    """A training that was evaluated after its last epoch.
+    """A training run that was evaluated after its last epoch.
 
     Attributes:
         folder: The work directory.
@@ -36,8 +36,8 @@ class Training(NamedTuple):
         seed: The seed. None if the config set no seed.
         epochs: The number of epochs.
         metrics: AP and AP50, from 0 to 1.
-        minutes: The time from the first to the last line of the log, including evaluation. For a resumed training, it
-            is the sum over the parts.
+        minutes: The time from the first to the last line of the log, including evaluation. For a resumed training run,
+            it is the sum over the parts.
     """
 
     folder: str
@@ -59,7 +59,7 @@ def read_training(folder: str) -> Training:
         folder: The work directory.
 
     Raises:
-        UserError: The folder holds no training, or its last training was not evaluated after the last epoch.
+        UserError: The folder holds no training run, or its last one was not evaluated after the last epoch.
     """
     scalars = {path: read_scalars(str(path)) for path in sorted(Path(folder).glob('*/vis_data/scalars.json'))}
     parts = [path for path, entries in scalars.items() if any('loss' in entry for entry in entries)]
@@ -78,12 +78,12 @@ def read_training(folder: str) -> Training:
         backbone = cfg.model.get('backbone') or {}
     except Exception as error:  # a config may be anything
         raise UserError(
-            f'cannot read the config of an epoch-based training in {folder}: {error}; leave out this folder'
+            f'cannot read the config of an epoch-based training run in {folder}: {error}; leave out this folder'
         ) from error
     metrics = [entry for entry in scalars[parts[-1]] if 'coco/bbox_mAP' in entry]
     if not metrics or metrics[-1]['step'] != epochs:
         raise UserError(
-            f'{folder} has no evaluation of boxes after its last epoch, {epochs}. Either the training is still '
+            f'{folder} has no evaluation of boxes after its last epoch, {epochs}. Either the run is still '
             'running, or it was interrupted (continue it with tools/train.py --resume), or its model is not a detector.'
         )
     starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
@@ -127,14 +127,14 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
         index: The model index, ``model-index.yml``.
 
     Returns:
-        The rows, and a list of reasons why folders are left out because they hold no finished training. First comes
+        The rows, and a list of reasons why folders are left out because they hold no finished training run. First comes
         one row per config and start, in the order of the folders, then one row per config without a training run, in
-        the order of the index. If folders are given but none holds a finished training, there are no rows.
+        the order of the index. If folders are given but none holds a finished training run, there are no rows.
 
         - ``config``, ``data``, ``detector``, ``backbone``: names from the index, or else from the config.
         - ``start``, ``epochs``, ``seeds``: see :class:`Training`. A seed that was not set is None.
         - ``AP``, ``AP50``: dicts with the ``values`` by seed, from 0 to 1, their ``mean``, and their sample standard
-          deviation ``std`` (None for a single training).
+          deviation ``std`` (None for a single run).
         - ``minutes``: the mean over the seeds.
         - ``paper_AP`` (from 0 to 1), ``paper_gflops`` (at 640 x 640): None if the index has no such number.
         - ``input``: height and width of the image in pixels.
@@ -195,7 +195,7 @@ def _group(folders: Sequence[str]) -> tuple[list[list[Training]], list[str]]:
                     f'{other.folder} and {training.folder} have the same config name, {training.name}, but their '
                     'settings differ in more than the seed; give each its own config, or leave one out'
                 )
-            # If no seed was set, each training drew its own.
+            # If no seed was set, each run drew its own.
             same_seed = training.seed is not None and other.seed == training.seed
             if same_seed or Path(other.folder).samefile(training.folder):
                 raise UserError(

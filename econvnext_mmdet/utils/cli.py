@@ -40,7 +40,10 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share. They are those of MMDetection's tools."""
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints (default: work_dir of the config, or work_dirs/CONFIG_NAME)',
+    )
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -48,7 +51,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='how the processes of a distributed run are started (default: none, a single process)',
     )
-    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    # torch.distributed.launch passes it. The value is not used, because LOCAL_RANK is also set.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -65,7 +68,7 @@ def add_shape_option(parser: argparse.ArgumentParser) -> None:
 
 
 def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was written') -> None:
-    """Run the main function of a tool and report errors in one line.
+    """Run the main function of a tool and report the user's errors without a traceback.
 
     The exit status is 1 after an error that the user can fix, and 130 after Ctrl-C.
 

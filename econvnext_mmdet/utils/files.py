@@ -127,7 +127,7 @@ def check_writable(path: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(Path(path)) as part:
         part.touch()
-        part.unlink()
+        part.unlink(missing_ok=True)  # another process of a distributed run may have removed it
 
 
 def write_json(path: str, content: Any) -> None:

@@ -21,8 +21,10 @@ from ..utils.files import whole_file
 
 # The formats that write_checkpoint knows.
 CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')
-# In OpenMMLab, the name of a published file ends with the first digits of the SHA-256 of its content.
-HASH = re.compile(r'-([0-9a-f]{8,64})\.[a-zA-Z]+$')
+# In OpenMMLab, the name of a published file ends with the first digits of the SHA-256 of its content. A date such as
+# 20250801 is not a hash.
+HASH = re.compile(r'-(?!20\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\.)([0-9a-f]{8,64})\.[a-zA-Z]+$')
+HTTP = re.compile('https?://')
 
 
 class Checkpoint(NamedTuple):
@@ -146,7 +148,7 @@ def local_file(path: str) -> str:
     """
     if path.startswith('file:'):
         file = Path(unquote(urlsplit(path).path))
-    elif re.match('https?://', path):
+    elif HTTP.match(path):
         file = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlsplit(path).path).name
         if is_main_process() and not file.is_file():
             try:
@@ -177,7 +179,7 @@ def check_hash(path: str) -> None:
         for block in iter(lambda: content.read(1 << 20), b''):
             digest.update(block)
     if not digest.hexdigest().startswith(expected):
-        if path.startswith('http'):
+        if HTTP.match(path):
             Path(file).unlink(missing_ok=True)  # another process may have removed it
         raise _wrong_hash(path, f'expected "{expected}", got "{digest.hexdigest()}"')
 

@@ -202,10 +202,11 @@ def test_masks_that_are_loaded_must_be_good(cfg):
     assert found['masks that are neither valid polygons nor a valid RLE'].examples == ['annotation 4']
 
 
-def test_masks_that_are_evaluated_must_be_good(cfg):
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_masks_that_any_split_evaluates_must_be_good(cfg, split):
     edit(cfg, lambda c: c['annotations'][1].pop('segmentation'), 'val')
     assert findings(inspect_config(cfg), 'val, test')['annotations without a mask'].severity == 'warning'
-    cfg.val_evaluator.metric = ['bbox', 'segm']
+    cfg[f'{split}_evaluator'] = {**cfg[f'{split}_evaluator'], 'metric': ['bbox', 'segm']}
     assert findings(inspect_config(cfg), 'val, test')['annotations without a mask'].severity == 'error'
 
 

@@ -48,7 +48,7 @@ def test_the_tool_lists_skipped_files(detectors, damaged, tmp_path):
         'tools/infer.py', detector.config, detector.checkpoint, folder, '--out', tmp_path / 'out', '--device', 'cpu'
     )
     assert status == 1, err
-    assert err.rstrip().endswith('\n  '.join(['skipped 3:', *reasons]))
+    assert err.rstrip().endswith('\n  '.join(['skipped or incomplete: 3', *reasons]))
     assert '1 images, 20 detections, 0 of them above 0.3\n' in out
     assert len(read_output(tmp_path / 'out')[0]) == 1
 

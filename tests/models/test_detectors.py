@@ -142,8 +142,8 @@ def test_assignments_and_losses_of_ppyoloe_equal_the_reference(epoch, assigner, 
     with torch.no_grad():
         maps = model.extract_feat(arrays['image'])
         predictions = head.flatten(*head(maps))
-        close(predictions.scores.sigmoid()[:, order], arrays['train_scores'])
-        close(predictions.distances[:, order], arrays['train_reg_dist'])
+        close(predictions.score_logits.sigmoid()[:, order], arrays['train_scores'])
+        close(predictions.distance_logits[:, order], arrays['train_reg_dist'])
         close(predictions.boxes[:, order], arrays['train_boxes'])
         targets = ground_truth(arrays)
         for i, (pred, gt) in enumerate(zip(head.assigner_inputs(predictions), targets)):
@@ -542,7 +542,7 @@ def test_training_and_inference_compute_the_same_boxes(name):
         predictions = head.flatten(*outs)
         found = head.predict_by_feat(*outs, batch_img_metas=metas, with_nms=False)
     for i in range(2):
-        scores = predictions.scores[i].sigmoid()  # (P, 4): every point has a box for each class
+        scores = predictions.score_logits[i].sigmoid()  # (P, 4): every point has a box for each class
         boxes = predictions.boxes[i].clamp(min=0)[:, None].expand(-1, 4, -1).reshape(-1, 4)
         expected = torch.cat((scores.reshape(-1, 1), torch.arange(4).repeat(len(scores))[:, None], boxes), dim=1)
         detected = torch.cat((found[i].scores[:, None], found[i].labels[:, None], found[i].bboxes), dim=1)

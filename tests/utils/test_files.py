@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from econvnext_mmdet.utils.errors import UserError
-from econvnext_mmdet.utils.files import check_extension, load_json, whole_file, whole_folder, write_json
+from econvnext_mmdet.utils.files import check_extension, check_writable, load_json, whole_file, whole_folder, write_json
 
 
 def test_json_is_read_back(tmp_path):
@@ -58,3 +59,15 @@ def test_a_wrong_file_extension_is_an_error():
     check_extension('a.b/picture.jpg', ('.jpg', '.png'), '--picture')
     with pytest.raises(UserError, match='expected the file extension .jpg or .png for --picture; got a.gif'):
         check_extension('a.gif', ('.jpg', '.png'), '--picture')
+
+
+def test_several_processes_check_the_same_file(tmp_path, monkeypatch):
+    touch = Path.touch
+
+    def touched_and_removed(path):
+        touch(path)
+        path.unlink()  # as another process does between the two steps of this one
+
+    monkeypatch.setattr(Path, 'touch', touched_and_removed)
+    check_writable(str(tmp_path / 'a.pkl'))
+    assert not list(tmp_path.iterdir())

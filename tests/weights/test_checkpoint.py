@@ -121,6 +121,23 @@ def test_wrong_download_is_never_stored(trained_state, save, tmp_path, server, c
     assert stored == [[]]
 
 
+def test_a_local_file_with_the_wrong_hash_is_kept(trained_state, save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = 'http_models/net-00000000.pth'  # not a URL, although it starts like one
+    (tmp_path / 'http_models').mkdir()
+    save(trained_state, path)
+    with pytest.raises(UserError, match='does not match the SHA-256 in its name'):
+        read_checkpoint(path)
+    assert (tmp_path / path).is_file()
+
+
+@pytest.mark.parametrize('name', ['net-20250801.pth', 'net-20991231.pth'])
+def test_a_date_in_the_name_is_not_a_hash(trained_state, save, tmp_path, name):
+    assert set(read_checkpoint(save(trained_state, name)).state) == set(trained_state)
+    with pytest.raises(UserError, match='expected "20251301", got'):
+        read_checkpoint(save(trained_state, 'net-20251301.pth'))
+
+
 def test_wrong_file_in_the_cache_is_removed(trained_state, save, server, cache):
     save(trained_state, 'cache/checkpoints/net-00000000.pth')
     with pytest.raises(UserError, match='does not match the SHA-256 in its name: expected "00000000", got '):

@@ -192,7 +192,7 @@ def test_layers_for_a_different_number_of_classes_are_found():
 
 @pytest.fixture
 def runner(shapes, tmp_path):
-    """Builds the runner of the demo with a small detector."""
+    """A function that builds the runner of the demo with a narrow detector."""
 
     def build(changes=None, ema=False):
         cfg = Config.fromfile(DEMO)

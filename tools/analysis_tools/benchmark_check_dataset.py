@@ -9,7 +9,7 @@ from econvnext_mmdet.utils import cli
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure how long the check of annotations with masks takes, on random data with the statistics of '
-        "COCO's training set. Needs 0.5 GB of disk and takes some minutes.",
+        "COCO's training set. Needs 1 GB of disk and takes some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--images', type=int, default=118_000, help='number of images')
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.benchmarks.data_inspection import time_inspection
 
     seconds, size, (inspection,) = time_inspection(**vars(args))

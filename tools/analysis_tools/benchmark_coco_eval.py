@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.benchmarks.coco_engines import compare_engines, comparison_table
 
     print(comparison_table(compare_engines(**vars(args))))

@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from mmengine.logging import MMLogger
 
     from econvnext_mmdet.benchmarks.complexity import default_shape

@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them. MMDetection prints to stdout when it
-    # is imported, and stdout is for the table.
+    # Imported here, because --help does not need them. MMDetection prints to stdout when it is imported, and stdout is
+    # for the table.
     with redirect_stdout(sys.stderr):
         from econvnext_mmdet.reports.trainings import compare_trainings, trainings_table
         from econvnext_mmdet.utils.errors import UserError

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.benchmarks.complexity import count_model, default_shape
     from econvnext_mmdet.utils.config import is_classification, load_config
 

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.datasets.converters.sonar import CLASSES, sonar_to_coco
 
     out_dir = Path(args.out_dir or Path(args.root) / 'annotations')

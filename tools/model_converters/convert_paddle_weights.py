@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    # Imported here, because these imports are slow and --help does not need them.
+    # Imported here, because --help does not need them.
     from econvnext_mmdet.weights.paddle import convert_file
 
     (state, meta), unused = convert_file(args.source, args.out, args.arch, args.widen_factor, args.deepen_factor)

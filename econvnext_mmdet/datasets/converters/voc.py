@@ -54,7 +54,7 @@ def voc_to_coco(
 
     A VOC box counts pixels from 1 and includes its last pixel. COCO's (x, y, w, h) is therefore (xmin - 1, ymin - 1,
     xmax - xmin + 1, ymax - ymin + 1), as in the VOC development kit. Objects marked ``difficult`` become crowd
-    regions, which evaluation and training ignore.
+    regions. Evaluation ignores them. Training does not use them as objects, so most detectors see background there.
 
     An image is dropped if its image file or its annotation file is not readable. A box is dropped if xmax <= xmin, if
     ymax <= ymin, or if it lies outside its image. It is clipped if it extends over the border. The summary names

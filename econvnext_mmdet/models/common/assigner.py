@@ -18,7 +18,7 @@ class InsideTaskAlignedAssigner(BaseAssigner):
     that overlaps most with the box predicted there. This may be a box that did not get the point.
 
     Args:
-        topk: The largest number of points per box.
+        topk: The number of points that each box gets, before a point of several boxes is given to one of them.
         alpha: The exponent of the score.
         beta: The exponent of the overlap. Defaults to 6.0.
         eps: A small number that keeps the scaling of the metric from dividing by 0. Defaults to 1e-9.

@@ -22,15 +22,15 @@ class Predictions(NamedTuple):
     """The predictions of a head for N images, at the P points of all levels.
 
     Attributes:
-        scores: The logits (N, P, num_classes) of the scores.
-        distances: The logits (N, P, 4 * (reg_max + 1)) of the distances to the left, top, right and bottom sides.
+        score_logits: The logits (N, P, num_classes) of the scores.
+        distance_logits: The logits (N, P, 4 * (reg_max + 1)) of the distances to the left, top, right and bottom sides.
         boxes: The boxes (N, P, 4), as (x1, y1, x2, y2) in pixels.
         points: The points (P, 4): x and y in pixels, then the stride twice.
         num_points: The number of points in each level.
     """
 
-    scores: Tensor
-    distances: Tensor
+    score_logits: Tensor
+    distance_logits: Tensor
     boxes: Tensor
     points: Tensor
     num_points: list[int]
@@ -90,7 +90,7 @@ class DistributionHead(BaseDenseHead):
     def flatten(self, cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> Predictions:
         """Concatenate the points of all levels in the maps that ``forward`` returns, and compute the boxes."""
         dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)  # mixed precision gives half precision
-        scores, distances = (
+        scores, logits = (
             torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).to(dtype)
             for maps in (cls_scores, bbox_preds)
         )
@@ -98,9 +98,9 @@ class DistributionHead(BaseDenseHead):
             [level.shape[-2:] for level in cls_scores], dtype, scores.device, with_stride=True
         )
         points = torch.cat(levels)
-        sides = self._expectations(distances).reshape(len(scores), -1, 4) * points[:, 2:].repeat(1, 2)
-        boxes = distance2bbox(points[:, :2].expand(len(scores), -1, -1), sides)
-        return Predictions(scores, distances, boxes, points, num_points=[len(level) for level in levels])
+        distances = self._expectations(logits).reshape(len(scores), -1, 4) * points[:, 2:].repeat(1, 2)
+        boxes = distance2bbox(points[:, :2].expand(len(scores), -1, -1), distances)
+        return Predictions(scores, logits, boxes, points, num_points=[len(level) for level in levels])
 
     def losses(
         self, predictions: Predictions, assignments: Sequence[AssignResult], batch_gt_instances: InstanceList
@@ -118,7 +118,7 @@ class DistributionHead(BaseDenseHead):
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_dfl``.
         """
-        scores, distances, boxes, points, _ = predictions
+        scores, logits, boxes, points, _ = predictions
         gt_inds = torch.stack([result.gt_inds for result in assignments])
         quality = torch.stack([result.assign_metrics for result in assignments])
         positive = gt_inds > 0
@@ -129,17 +129,17 @@ class DistributionHead(BaseDenseHead):
         loss_cls = self.loss_cls(scores.flatten(0, 1), targets.flatten(0, 1), avg_factor=total)
         if not positive.any():
             # No point has a box. These zeros still give every parameter a gradient, which distributed training needs.
-            zero = distances.sum() * 0
+            zero = logits.sum() * 0
             return dict(loss_cls=loss_cls, loss_bbox=zero, loss_dfl=zero)
         gt_boxes = torch.cat([gt.bboxes[found[found > 0] - 1] for gt, found in zip(batch_gt_instances, gt_inds)])
         weight = quality[positive]
         loss_bbox = self.loss_bbox(boxes[positive], gt_boxes, weight=weight, avg_factor=total)
         points = points.expand(len(scores), -1, -1)[positive]
         strides = points[:, 2:]
-        sides = bbox2distance(points[:, :2] / strides, gt_boxes / strides.repeat(1, 2), self.reg_max, eps=0.01)
+        distances = bbox2distance(points[:, :2] / strides, gt_boxes / strides.repeat(1, 2), self.reg_max, eps=0.01)
         loss_dfl = self.loss_dfl(
-            distances[positive].reshape(-1, self.reg_max + 1),
-            sides.reshape(-1),
+            logits[positive].reshape(-1, self.reg_max + 1),
+            distances.reshape(-1),
             weight=weight.repeat_interleave(4),
             avg_factor=4 * total,
         )
@@ -149,7 +149,7 @@ class DistributionHead(BaseDenseHead):
         """The ``priors``, ``bboxes`` and ``scores`` of each image for an assigner, without gradients."""
         return [
             InstanceData(priors=predictions.points, bboxes=boxes, scores=scores)
-            for boxes, scores in zip(predictions.boxes.detach(), predictions.scores.detach().sigmoid())
+            for boxes, scores in zip(predictions.boxes.detach(), predictions.score_logits.detach().sigmoid())
         ]
 
     def check_labels(self, batch_gt_instances: InstanceList) -> None:
@@ -181,9 +181,9 @@ class DistributionHead(BaseDenseHead):
             For each image: ``bboxes`` (n, 4) as (x1, y1, x2, y2), in pixels of the network's input or, with
             ``rescale=True``, of the original image; ``scores`` (n,); and ``labels`` (n,).
         """
-        return super().predict_by_feat(cls_scores, self._sides(bbox_preds), **kwargs)
+        return super().predict_by_feat(cls_scores, self._distances(bbox_preds), **kwargs)
 
-    def _sides(self, bbox_preds: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def _distances(self, bbox_preds: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The distances (N, 4, H, W) in pixels for the maps of each level."""
         return tuple(
             self._expectations(maps.permute(0, 2, 3, 1)).reshape(len(maps), *maps.shape[-2:], 4).permute(0, 3, 1, 2)
@@ -191,8 +191,8 @@ class DistributionHead(BaseDenseHead):
             for maps, stride in zip(bbox_preds, self.strides)
         )
 
-    def _expectations(self, distances: Tensor) -> Tensor:
+    def _expectations(self, logits: Tensor) -> Tensor:
         """The expected distances (n, 4) in strides. The last dimension of the logits has the size 4 * (reg_max + 1)."""
         # Mixed precision would compute the last product in half precision. Boxes would be off by a pixel or more.
-        with torch.autocast(distances.device.type, enabled=False):
-            return self.integral(distances.to(torch.promote_types(distances.dtype, torch.float32)))
+        with torch.autocast(logits.device.type, enabled=False):
+            return self.integral(logits.to(torch.promote_types(logits.dtype, torch.float32)))

@@ -48,8 +48,8 @@ def check_levels(feats: Sequence[Tensor], in_channels: Sequence[int], part: str)
     if any(height != 2 * low or width != 2 * narrow for (height, width), (low, narrow) in zip(sizes, sizes[1:])):
         raise UserError(
             f'{part} expects each map to be half as high and wide as the one before, but got the sizes {sizes}. The '
-            'height and width of the images must be multiples of the largest stride. Set '
-            'model.data_preprocessor.pad_size_divisor=32.'
+            "height and width of the network's input must be multiples of the largest stride. Set "
+            'model.data_preprocessor.pad_size_divisor=32, or give a --shape of such multiples.'
         )
 
 
