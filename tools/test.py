@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='test-time augmentation: use each image and its mirror image. A detector merges the boxes by NMS (boxes '
-        'only, no masks), a classifier averages the scores',
+        help='test-time augmentation: use the tta_pipeline of the config, or else each image and its mirror image. A '
+        'detector merges the boxes by NMS (boxes only, no masks), a classifier averages the scores',
     )
     cli.add_runner_arguments(parser)
     return parser.parse_args()

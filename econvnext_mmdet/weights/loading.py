@@ -172,6 +172,11 @@ def prepare_state(
     Raises:
         UserError: Something does not fit.
     """
+    if resume and 'message_hub' not in checkpoint:
+        raise UserError(
+            f'{path} holds weights, but not the state of a training run, so no training can be resumed from it. Give a '
+            'checkpoint that training wrote, or start a new training run from these weights with load_from.'
+        )
     state, own = tensors_of(checkpoint), named_tensors(model)
     modules = dict(model.named_modules())
     norms = {

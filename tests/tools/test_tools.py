@@ -65,7 +65,9 @@ def test_make_shapes_writes_images_of_the_given_size_and_get_flops_prints_counts
     assert 'train.json: 2 images' in out and cv2.imread(str(tmp_path / 'x/val/000000.jpg')).shape == (64, 80, 3)
     status, out, err = tool('tools/analysis_tools/get_flops.py', DEMO, '--shape', 64, 96)
     assert status == 0, err
-    assert re.search(r'detector: [\d,]+ parameters, [\d.]+ GMACs\nbackbone: [\d,]+ parameters', out)
+    assert re.search(
+        r'detector: [\d,]+ parameters, [\d,]+ multiply-adds \([\d.]+ GMACs\)\nbackbone: [\d,]+ parameters', out
+    )
 
 
 def test_benchmark_training_prints_the_speed_and_the_hours_of_all_epochs():

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.weights import loading
-from econvnext_mmdet.weights.checkpoint import read_checkpoint
+from econvnext_mmdet.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from econvnext_mmdet.weights.loading import check_fits, class_layers, load_backbone
 
 from ..helpers import DEMO, ROOT, options
@@ -257,6 +257,16 @@ def test_load_from_accepts_different_classes_and_partial_files(runner, save, log
     for key, value in running.model.state_dict().items():
         assert torch.equal(value, fresh[key] if key.startswith('neck.') else state[key]), key
     assert 'initial values, as the config allows: neck.lateral_convs.0.conv.weight, ' in logged[-1]
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_training_cannot_be_resumed_from_weights_alone(runner, tmp_path, suffix):
+    path = str(tmp_path / f'weights{suffix}')
+    write_checkpoint(path, Checkpoint(detector().state_dict(), {}))
+    resumed = runner(dict(resume=True, load_from=path))
+    resumed.call_hook('before_run')
+    with pytest.raises(UserError, match=f'weights{suffix} holds weights, but not the state of a training run'):
+        resumed.load_or_resume()
 
 
 def test_resuming_is_strict_and_restores_the_ema(runner, tmp_path):

@@ -30,7 +30,8 @@ def main() -> None:
     shape = tuple(args.shape or default_shape(cfg))
     print(f'{args.config} at {shape[0]} x {shape[1]}')
     for name, complexity in zip((kind, 'backbone'), count_model(cfg, shape)):
-        print(f'{name:>{len(kind)}}: {complexity.params:,} parameters, {complexity.macs / 1e9:.3f} GMACs')
+        params, macs = complexity.params, complexity.macs
+        print(f'{name:>{len(kind)}}: {params:,} parameters, {macs:,} multiply-adds ({macs / 1e9:.3f} GMACs)')
 
 
 if __name__ == '__main__':
