@@ -27,7 +27,7 @@ demo: setup data/shapes
 	$(ON_CPU) $(PY) tools/test.py $(DEMO) "$$(cat $(WORK)/last_checkpoint)" --work-dir $(WORK) --show-dir $(WORK)/pictures
 	@echo "pictures of the ground truth (left) and the detections (right): $(WORK)/pictures"
 
-# The last line checks all files of the checkout, including those that git does not track yet.
+# The last command checks the files that git tracks or would add, except tests/data/reference.
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

@@ -15,6 +15,12 @@ DEMO = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
 WIDEN = dict(mini=0.25, tiny=0.125, small=0.125)
 
 
+def assert_agrees(found, expected):
+    """Check that the difference is at most 1e-5 of the largest expected magnitude."""
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 def options(shapes, work_dir):
     """Options that turn the demo config into a run of a few seconds: a narrow backbone, two epochs of three steps."""
     changes = {

@@ -32,7 +32,7 @@ def test_counts_of_a_detector_match_a_count_by_hand(shapes, tmp_path):
         ('ppyoloe/ppyoloe-s_e-convnext-mini_36e_coco', (640, 640)),
     ],
 )
-def test_default_shapes_are_those_of_papers(name, shape):
+def test_default_shapes_are_those_that_papers_use(name, shape):
     assert complexity.default_shape(load_config(str(ROOT / 'configs' / f'{name}.py'))) == shape
 
 

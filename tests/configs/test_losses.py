@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures('mmdet_scope')
     ],
 )
 def test_mixed_precision_gives_the_losses_of_float32(name):
-    """With autocast as in --amp, but on the CPU in bfloat16: every operation supports it, and none overflows."""
+    """With autocast as in --amp, but on the CPU in bfloat16, in which an overflow of float16 would not show."""
     cfg = Config.fromfile(ROOT / 'configs' / name)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def test_every_parameter_of_the_small_configs_gets_a_gradient(path):
         'cascade_rcnn/cascade-mask-rcnn_e-convnext-small_fpn_1x_coco.py',
     ],
 )
-def test_every_parameter_of_the_coco_configs_gets_a_gradient(name):
+def test_every_parameter_of_a_detector_with_fpn_gets_a_gradient(name):
     model, _, _ = train_step(Config.fromfile(ROOT / 'configs' / name))
     assert without_gradient(model) == []
 

@@ -159,7 +159,7 @@ def entries():
 
 
 def numbers(line):
-    """The numbers at the end of a line. '-' becomes COCO's -1."""
+    """The decimal numbers of a line that stand between spaces. '-' becomes COCO's -1."""
     return [-1.0 if cell == '-' else float(cell) for cell in re.findall(r'(?<=\s)(?:-|\d+\.\d+)(?=\s|$)', line)]
 
 
@@ -275,7 +275,7 @@ def test_the_counts_of_the_three_networks_agree_with_the_models():
         assert float(row['ImageNet top-1 in the paper']) == entry.results[0].metrics["Top 1 Accuracy (the paper's)"]
 
 
-def test_the_results_in_the_readme_agree_with_the_metafiles():
+def test_the_ap_on_shapes_in_the_readme_agrees_with_the_metafiles():
     found = entries()
     rows = iter(table('README.md', 'detector and backbone'))
     for name, metric in (

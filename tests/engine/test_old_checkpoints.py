@@ -58,3 +58,4 @@ def test_a_training_run_of_0_1_0_can_be_resumed(changes, tmp_path):
     before, after = (torch.load(path, weights_only=False) for path in (CHECKPOINT, tmp_path / 'epoch_2.pth'))
     assert [(saved['meta']['epoch'], saved['meta']['iter']) for saved in (before, after)] == [(1, 3), (2, 6)]
     assert after['state_dict'].keys() == before['state_dict'].keys()
+    assert not (tmp_path / 'epoch_1.pth').exists()  # the first epoch was not trained again

@@ -78,7 +78,7 @@ def test_the_metrics_are_0_without_detections(trained, cfg, capsys):
     assert re.search(r'bbox +0.000 +0.000', capsys.readouterr().out)
 
 
-def test_the_checkpoint_of_a_different_model_is_refused(trained, cfg, tmp_path):
+def test_a_checkpoint_that_lacks_the_neck_and_the_head_is_refused(trained, cfg, tmp_path):
     state = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
     state['state_dict'] = {key: value for key, value in state['state_dict'].items() if key.startswith('backbone.')}
     torch.save(state, tmp_path / 'backbone.pth')

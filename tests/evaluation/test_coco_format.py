@@ -89,7 +89,7 @@ def test_only_the_form_decides_what_is_an_rle(mask, expected):
 
 
 def test_broken_rles_are_found_among_good_ones():
-    """The good masks come from pycocotools. The runs of the broken ones do not cover their image."""
+    """pycocotools makes the masks. In every seventh one, the runs are then longer or shorter than the image."""
     rng = np.random.default_rng(0)
     masks = []
     for i in range(200):
@@ -97,6 +97,10 @@ def test_broken_rles_are_found_among_good_ones():
         inside = rng.random(size) < rng.choice([0, 0.02, 0.5, 1])
         rle = mask_utils.encode(np.asfortranarray(inside, dtype=np.uint8))
         counts = rle['counts'].decode()
-        masks.append(dict(size=rle['size'], counts=counts + '1' if i % 7 == 3 else counts))
+        if i % 14 == 3:
+            counts += '1'
+        elif i % 14 == 10:
+            rle['size'] = [rle['size'][0] + 1, rle['size'][1]]
+        masks.append(dict(size=rle['size'], counts=counts))
     assert find_broken_rle(masks, at_once=30) == find_broken_rle(masks) == list(range(3, 200, 7))
     assert find_broken_rle([]) == []

@@ -9,7 +9,9 @@ from mmdet.utils import register_all_modules
 from econvnext_mmdet.datasets.shapes import make_shapes
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.engine.training import train
+from econvnext_mmdet.inference import inferencer
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
+from econvnext_mmdet.models.common.reparam import fold_branches
 from econvnext_mmdet.models.ppyoloe import PPYOLOEHead
 from econvnext_mmdet.utils.config import load_config
 
@@ -67,7 +69,7 @@ def narrow(kind, shapes, work_dir, epochs, folder='val', **options):
 
 
 @pytest.mark.parametrize('kind, epochs', [('ppyoloe', 80), ('yolov10', 90)])
-def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_path, kind, epochs):
+def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_path, monkeypatch, kind, epochs):
     make_shapes(str(tmp_path / 'data'), num_train=16, num_val=1, size=(96, 96), seed=3)
     options = {'optim_wrapper.optimizer.lr': 3e-3, 'param_scheduler.0.end': 20, 'param_scheduler.1.end': epochs}
     if kind == 'ppyoloe':
@@ -82,7 +84,10 @@ def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_p
         annotations=str(tmp_path / 'data' / 'annotations' / 'train.json'),
         pictures=False,
     )
+    folded = []
+    monkeypatch.setattr(inferencer, 'fold_branches', lambda model: folded.append(fold_branches(model)))
     detect(cfg.copy(), checkpoint, [str(tmp_path / 'data' / 'train')], detection_options)
+    assert len(folded) == 1
     tested, inferred = (
         sorted(json.loads(path.read_text()), key=lambda d: (d['image_id'], -d['score']))
         for path in (tmp_path / 'tested.json', tmp_path / 'inferred' / 'results.json')

@@ -33,7 +33,7 @@ def pretrained(tmp_path):
     'name', ['retinanet_e-convnext-mini_fpn-96_frozen-4e_bccd.py', 'retinanet_e-convnext-tiny_fpn_frozen-1x_coco.py']
 )
 def test_frozen_stages_and_statistics_stay_exactly_equal(pretrained, shapes, tmp_path, name):
-    """The backbone of the config trains for one epoch in the demo's detector."""
+    """The narrow detector of the demo trains for one epoch with the two settings of the config."""
     backbone = Config.fromfile(FINETUNE / name).model.backbone
     changes = {
         **options(shapes, tmp_path / 'work'),

@@ -57,6 +57,7 @@ def test_resume_continues_where_training_stopped(trained, shapes, tmp_path):
     train(cfg, resume=str(tmp_path / 'mine.pth'))
     resumed = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
     assert resumed['meta']['iter'] == torch.load(trained[0] / 'epoch_2.pth', weights_only=False)['meta']['iter'] == 6
+    assert not (tmp_path / 'epoch_1.pth').exists()  # the first epoch was not trained again
 
 
 def test_pretrained_gives_the_backbone_exactly_the_weights_of_the_file(trained, shapes, tmp_path):

@@ -20,7 +20,7 @@ METAFILE = """Models:
 
 @pytest.fixture
 def metafile(tmp_path):
-    """The path of a metafile. The model index that imports it is three folders up."""
+    """The path of a metafile. The model index that imports it is two folders up."""
     path = tmp_path / 'configs' / 'x' / 'metafile.yml'
     path.parent.mkdir(parents=True)
     path.write_text(METAFILE)

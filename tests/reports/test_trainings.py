@@ -116,7 +116,8 @@ def test_seeds_share_a_row_but_starts_do_not(work_dir, index):
 
 
 def test_unset_seeds_share_a_row(work_dir, index, tmp_path):
-    """MMEngine draws a different seed for each training run. A job that may be restarted always has --resume."""
+    """MMEngine draws a different seed for each training run. The second run has --resume, as every job
+    that may be restarted has, but it had nothing to resume."""
     unset = 'del randomness\n'
     folders = [
         work_dir('a', 0.1, extra=unset),
@@ -282,7 +283,7 @@ def test_unfinished_training_runs_are_left_out_and_other_folders_are_errors(work
         read_training(str(tmp_path / 'x'))
     (row, _), (left_out,) = compare_trainings([work_dir('a', 0.3, epoch=11), work_dir('f', 0.2)], index)
     assert 'a has no evaluation of boxes after its last epoch, 12' in left_out and row['AP']['values'] == [0.2]
-    with pytest.raises(UserError, match='cannot read the config of an epoch-based training in .*e: .*; leave out'):
+    with pytest.raises(UserError, match='cannot read the config of an epoch-based training run in .*e: .*; leave out'):
         read_training(work_dir('e', 0.3, extra='train_cfg = dict(max_iters=5)\n'))
 
 

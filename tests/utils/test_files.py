@@ -61,7 +61,7 @@ def test_a_wrong_file_extension_is_an_error():
         check_extension('a.gif', ('.jpg', '.png'), '--picture')
 
 
-def test_several_processes_check_the_same_file(tmp_path, monkeypatch):
+def test_a_check_survives_another_process_that_removes_its_temporary_file(tmp_path, monkeypatch):
     touch = Path.touch
 
     def touched_and_removed(path):

@@ -17,7 +17,7 @@ def save(tmp_path):
 
 @pytest.fixture
 def trained_state(small):
-    """The state of a reduced backbone in which every tensor differs from its initial value."""
+    """The state of a reduced backbone in which every tensor of floats differs from its initial value."""
     model = small()
     for value in model.state_dict().values():
         if value.is_floating_point():

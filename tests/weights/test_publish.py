@@ -61,7 +61,7 @@ def test_only_the_ema_weights_are_published(averaged, shapes, tmp_path, suffix):
 
 @pytest.mark.parametrize('name', ['demo/mask_rcnn_e_convnext_mini_shapes', 'imagenet/e-convnext-mini_16xb64_in1k'])
 def test_other_models_can_be_published(tmp_path, name):
-    """Their outputs are compared too."""
+    """publish() also compares the outputs of the model before and after, and raises an error if they differ."""
     cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
     cfg.merge_from_dict({'model.backbone.widen_factor': 0.25, 'model.backbone.deepen_factor': 0.34})
     if 'imagenet' in name:

@@ -1,5 +1,5 @@
-# Blood cells (BCCD): 364 photographs of 640 x 480, scaled to 320 x 240. Training uses the splits train and val
-# together, evaluation uses the split test. tools/dataset_converters/voc2coco.py writes the annotation files. A step has
+# Blood cells (BCCD): 364 photographs of 640 x 480, scaled to 320 x 240. Training uses the train and val splits
+# together. Evaluation uses the test split. tools/dataset_converters/voc2coco.py writes the annotation files. A step has
 # two images, because small batches give more steps on few images.
 _base_ = 'small_detection.py'
 data_root = 'data/BCCD/'

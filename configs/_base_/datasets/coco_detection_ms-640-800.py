@@ -1,4 +1,5 @@
-# COCO with boxes. In training, the short side of an image is between 640 and 800 pixels.
+# COCO with boxes. In training, the short side of an image gets a random length from 640 to 800 pixels, or less if the
+# long side would exceed 1333.
 _base_ = 'coco_detection.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,6 @@
-# COCO with boxes and masks. In training, the short side of an image is between 480 and 800 pixels. Half of the images
-# are first cut to a random window with sides of 384 to 600 pixels, as in DETR (arXiv 2005.12872).
+# COCO with boxes and masks. In training, the short side of an image gets a length from 480 to 800 pixels, or less if
+# the long side would exceed 1333. Half of the images are first cut to a random window with sides of 384 to 600 pixels,
+# as in DETR (arXiv 2005.12872).
 _base_ = 'coco_instance.py'
 resize = dict(type='RandomChoiceResize', scales=[(short, 1333) for short in range(480, 801, 32)], keep_ratio=True)
 train_pipeline = [

@@ -1,5 +1,6 @@
 # The synthetic shapes that tools/make_shapes.py --classification draws: one shape per image, and 16 classes, each an
-# outline with a pattern. The images of 112 x 112 are scaled to 96 x 96.
+# outline with a pattern. Training scales a random part of each 112 x 112 image to 96 x 96. Testing scales the whole
+# image.
 dataset_type = 'CustomDataset'
 data_root = 'data/shapes_classification/'
 data_preprocessor = dict(num_classes=16, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
