@@ -62,8 +62,8 @@ def add_shape_option(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: 224 224 for a classifier, the test size for a detector that has a fixed '
-        'one, and 800 1280 for other detectors)',
+        help='image size in pixels (default: 224 224 for a classifier; for a detector, its test size if that is fixed, '
+        'or else 800 1280)',
     )
 
 
