@@ -25,8 +25,8 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
     Args:
         images: The number of images. Their size is 640 x 480.
         classes: The number of classes.
-        objects: The mean of the Poisson distribution of the number of objects per image, which is at most half of
-            ``detections``.
+        objects: The mean of a Poisson distribution, from which the number of objects of each image is drawn. A number
+            above half of ``detections`` is reduced to that.
         detections: The number of detections per image.
         seed: The seed of the random numbers.
 

@@ -59,9 +59,9 @@ def default_shape(cfg: Config) -> tuple[int, int]:
 def tested_shape(cfg: Config) -> tuple[int, int]:
     """The height and width in pixels of the network's input for an image that fills the test pipeline's scale.
 
-    The test pipeline resizes images to this scale, or with ``keep_ratio`` to fit into it (a portrait image then fits
-    into the turned scale), and each side is then padded
-    to a multiple of the preprocessor's ``pad_size_divisor``.
+    The test pipeline resizes images to this scale. With ``keep_ratio``, it resizes them to fit into this scale, with
+    width and height swapped for a portrait image. Each side is then padded to a multiple of the preprocessor's
+    ``pad_size_divisor``.
 
     Raises:
         UserError: The test pipeline has no Resize with a scale.

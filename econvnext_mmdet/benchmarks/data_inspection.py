@@ -18,7 +18,8 @@ def make_instances(images: int, classes: int, objects: float, seed: int) -> dict
     Args:
         images: The number of images. Their size is 640 x 480.
         classes: The number of classes.
-        objects: The mean of the Poisson distribution of the number of objects per image, which is at most 50.
+        objects: The mean of a Poisson distribution, from which the number of objects of each image is drawn. A number
+            above 50 is reduced to 50.
         seed: The seed of the random numbers.
     """
     coco, _ = make_boxes(images, classes, objects, detections=100, seed=seed)

@@ -123,7 +123,8 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             for training and for evaluation. Defaults to True.
 
     Returns:
-        One inspection per annotation file and image folder, and a separate one for training. The inspection of a
+        One inspection per pair of annotation file and image folder. A pair that both training and evaluation use gets
+            two. The inspection of a
             dataset in a different format says that it was not inspected.
 
     Raises:
@@ -323,7 +324,7 @@ def _inspect_annotations(
         findings.state('error', f"the config's classes and its filter_cfg, {dict(filters)}, leave no image to train on")
 
     # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
-    # with a malformed mask is ignored. If masks are not used, annotations without any mask are fine.
+    # with a malformed mask is ignored. If masks are not used, a file without any mask is fine.
     if need_masks or any(item.get('segmentation') for item in annotations):
         for what, which in find_bad_masks(coco).items():
             findings.add(

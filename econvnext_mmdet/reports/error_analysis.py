@@ -127,7 +127,7 @@ def find_errors(matches: list[ImageMatches]) -> dict[str, dict]:
 
     A wrong detection has the first kind that fits:
 
-    - ``location``: its IoU with an object of its class is 0.1 to 0.5.
+    - ``location``: its highest IoU with an object of its class is at least 0.1 and below 0.5.
     - ``class``: its IoU with an object of a different class is at least 0.5.
     - ``duplicate``: its IoU with an object of its class is at least 0.5, but a detection with a higher score found it.
     - ``background``: its IoU with every object is below 0.1.

@@ -14,8 +14,8 @@ def check_versions() -> None:
     """Check the installed versions.
 
     Raises:
-        ImportError: A library is missing, too old or broken. The message, one line, says which library it is, which
-            version is needed and what was found.
+        ImportError: A library is missing, too old or broken. The message, one line, says which library it is and
+            what was found, and for a missing or old one also which version is needed.
     """
     for name, lowest in {**NEEDED, **IF_INSTALLED}.items():
         if find_spec(name) is None:

@@ -182,7 +182,8 @@ def prepare_state(
     norms = {
         key
         for key in state
-        if OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key)) and key.rpartition('.')[0] not in modules
+        if not resume
+        and OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key)) and key.rpartition('.')[0] not in modules
     }
     classes = set() if resume else class_layers(model, state)
     skipped = classes | norms
@@ -239,7 +240,7 @@ def class_layers(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
     """The names of the tensors whose shapes differ only because the file is for a different number of classes.
 
     They belong to the last layers of heads. Only the first dimension of such a tensor differs, and it is a multiple of
-    the number of classes, or of that number plus one for the background. If one number of classes does not explain
+    the number of classes, or of that number plus one for the background. If no single number of classes explains
     every difference in shape, the result is empty.
 
     Args:

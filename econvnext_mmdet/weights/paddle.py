@@ -92,7 +92,7 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
         except UserError:  # the factors do not fit this arch
             if name == candidates[-1] and not differences:
                 raise
-    # The number of matching shapes decides. With wrong factors no shape may match, and the names decide.
+    # The number of matching shapes decides. With wrong factors, possibly no shape matches. Then the names decide.
     best, _ = max(differences.items(), key=lambda item: (item[1].matched, -len(item[1].missing) - len(item[1].extra)))
     title = f'{title}-{best}' + ('' if detector else ' classifier' if LINEAR in state else ' backbone')
     differences[best].refuse(title, source, exact=True)

@@ -269,6 +269,17 @@ def test_training_cannot_be_resumed_from_weights_alone(runner, tmp_path, suffix)
         resumed.load_or_resume()
 
 
+def test_a_training_run_with_other_output_norms_is_not_resumed(runner, tmp_path):
+    running = runner({'train_cfg.max_epochs': 1})
+    running.train()
+    resumed = runner(
+        {'model.backbone.norm_output': False, 'resume': True, 'load_from': str(tmp_path / 'work' / 'epoch_1.pth')}
+    )
+    resumed.call_hook('before_run')
+    with pytest.raises(UserError, match='not in the model .backbone.norm1.weight'):
+        resumed.load_or_resume()
+
+
 def test_resuming_is_strict_and_restores_the_ema(runner, tmp_path):
     """A checkpoint with EMA weights resumes with both sets of weights. A different number of classes is refused."""
     running = runner({'train_cfg.max_epochs': 1}, ema=True)

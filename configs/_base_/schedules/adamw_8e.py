@@ -1,5 +1,5 @@
 # Eight epochs on a few hundred images, to compare detectors that are trained from scratch on a CPU. The learning rate
-# is for the two images per step of the configs on BCCD, because small batches give more steps on few images. Evaluation
+# is for two images per step, as in the configs on BCCD: small batches give more steps on few images. Evaluation
 # runs once, after the last epoch, because BCCD is evaluated on its test split. Other short schedules inherit from this
 # one.
 _base_ = 'adamw_1x.py'

@@ -27,7 +27,7 @@ def sonar_to_coco(
     """Split the sonar dataset (``images/*.bmp``, ``xml/*.xml``) at random and write ``train.json`` and ``val.json``.
 
     The labels of the contest's test images are not public, so the validation images are some of the labelled images.
-    The split depends only on the sorted names of the usable images and on the seed, not on the classes.
+    The split depends only on the sorted names of the usable images, the fraction and the seed, not on the classes.
 
     The XML files of the dataset may be malformed. A malformed file is read again without everything that
     its boxes do not need. Only ``annotation``, ``object``, ``name``, ``difficult``, ``bndbox`` and the four numbers in
