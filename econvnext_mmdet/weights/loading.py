@@ -182,8 +182,7 @@ def prepare_state(
     norms = {
         key
         for key in state
-        if not resume
-        and OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key)) and key.rpartition('.')[0] not in modules
+        if not resume and OUTPUT_NORM.match(re.sub(r'^backbone\.', '', key)) and key.rpartition('.')[0] not in modules
     }
     classes = set() if resume else class_layers(model, state)
     skipped = classes | norms
