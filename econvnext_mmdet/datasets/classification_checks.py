@@ -101,7 +101,11 @@ def _check_folders(folder: str, classes: Sequence[str] | None, expected: dict[st
         )
     for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
         if number is not None and number != len(names):
-            own = ', and correct metainfo.classes, or use CustomDataset, which sets no classes' if classes else ''
+            own = (
+                '. Also correct metainfo.classes, or use CustomDataset, which sets no classes, in place of this dataset'
+                if classes
+                else ''
+            )
             raise UserError(
                 f'{folder} has {len(names)} class folders ({examples(names, most=5)}), but {what} has {number} '
                 f'classes; set model.head.num_classes and data_preprocessor.num_classes in the config{own}'

@@ -3,8 +3,8 @@
 The checks of :mod:`.checks` stop at the first problem. This module finds and counts all problems. A problem
 is an error if it would make training or evaluation fail or give wrong results. It is a warning if MMDetection silently
 accepts it. MMDetection drops boxes that have no area, are less than a pixel wide or high, or lie outside their image.
-It trains on images without boxes or leaves them out. It uses duplicates twice. COCO's evaluation keeps all boxes, and a
-box without area can only be missed there.
+It trains on images without boxes or leaves them out. It uses duplicates twice. COCO's evaluation keeps all boxes. No
+detection can match a box without area, so it always counts as missed.
 """
 
 import hashlib
@@ -215,7 +215,7 @@ class _Findings:
 
 
 def _needs_by_file(cfg: Config) -> dict[tuple[tuple[str, str], bool], dict[str, bool]]:
-    """What the training, or the evaluation in all splits that share a file, requires of each file."""
+    """What training requires of each file, and what evaluation requires of it, in all splits that share the file."""
     needs: dict[tuple[tuple[str, str], bool], dict[str, bool]] = {}
     for split in ('train', 'val', 'test'):
         for dataset in filter(is_local_coco, datasets_of(cfg, split)):

@@ -177,8 +177,8 @@ class RunningStatsKept(AbstractContextManager):
         self.saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self.norms if norm.training]
         for norm, _, count in self.saved:
             assert count is not None  # a norm that tracks statistics has a counter
-            # track_running_stats=False would save fewer tensors than in the first pass, which PyTorch refuses. SyncBN
-            # needs a counter, so it gets a temporary one.
+            # With track_running_stats=False, the second pass would save fewer tensors than the first, and PyTorch
+            # refuses that. SyncBN needs a counter, so it gets a temporary one.
             norm.momentum, norm.num_batches_tracked = 0.0, torch.zeros_like(count)
 
     def __exit__(self, *_: object) -> None:
@@ -200,11 +200,11 @@ class EConvNeXt(BaseModule):
     The attribute ``out_channels`` holds the numbers of channels C of the returned outputs.
 
     Args:
-        arch: 'mini', 'tiny', 'small', or a dict with three keys. ``dims`` holds 5 widths: a first width, then the width
-            of each stage's output. The stem's output, which is the input of the first stage, has the first width with
-            'stepped', and the mean of the first two widths with 'patchify'. ``blocks`` holds the number of blocks in
-            each of the 4 stages. ``stem`` is 'patchify' (one 4x4 convolution with stride 4) or 'stepped' (three
-            convolutions with a stride of 2 in total, and a first stage with stride 2). Defaults to 'tiny'.
+        arch: 'mini', 'tiny', 'small', or a dict with three keys. ``stem`` is 'patchify' (one 4x4 convolution with
+            stride 4) or 'stepped' (three convolutions with a stride of 2 in total, and a first stage with stride 2).
+            ``dims`` holds 5 widths: a first width, then the width of each stage's output. A 'stepped' stem outputs the
+            first width. A 'patchify' stem outputs the mean of the first two widths. ``blocks`` holds the number of
+            blocks in each of the 4 stages. Defaults to 'tiny'.
         in_channels: The channels of the images. Defaults to 3.
         deepen_factor: A factor for the numbers of blocks. The results are truncated, and are at least 1. Defaults to
             1.0.
@@ -298,7 +298,7 @@ class EConvNeXt(BaseModule):
                 ConvBNAct(dims[0] // 2, dims[0] // 2, 3, stride=1, **layer),
                 ConvBNAct(dims[0] // 2, dims[0], 3, stride=1, **layer),
             )
-        # The rates are computed on the CPU even if the model is built on the meta device, because they become numbers.
+        # The rates are computed on the CPU even if the model is built on the meta device, because tolist() needs values.
         rates = torch.linspace(0, drop_path_rate, sum(blocks), device='cpu').split(blocks)
         # Stages that no output needs would get no gradients, which distributed training refuses.
         num_stages = max(self.out_indices) + 1

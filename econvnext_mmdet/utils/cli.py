@@ -81,8 +81,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
     except (UserError, OSError, KeyboardInterrupt) as error:
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and error.filename is None:
             raise  # it does not concern a file that the user named
-        # Idle workers of a data loader must neither block the exit nor outlive this process. They also print errors
-        # of their own if Python deletes the loader, together with the exception, before they end.
+        # Idle workers of a data loader must neither block the exit nor outlive this process. If they still
+        # run when Python deletes the exception, and with it the loader, they also print errors of their own.
         for worker in multiprocessing.active_children():
             worker.kill()
             worker.join()

@@ -26,7 +26,7 @@ def build_model(cfg: Config) -> BaseModel:
         UserError: The config names a type that is not registered, or gives a type an argument that it does not have.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    # MMEngine's runner does the same: a preprocessor at the top of the config is the model's, unless it has its own.
+    # MMEngine's runner does the same: the model uses the preprocessor at the top of the config, unless it has its own.
     defaults = {key: cfg[key] for key in ('data_preprocessor',) if cfg.get(key)}
     with explain_user_errors():
         return MODELS.build(cfg.model, default_args=defaults)

@@ -12,13 +12,13 @@ class InsideTaskAlignedAssigner(BaseAssigner):
     """Task-aligned assignment (TOOD, arXiv 2108.07755) that considers only the points inside a box.
 
     The metric of a point and a box is score^alpha * overlap^beta. The score is the predicted probability of the box's
-    class. The overlap is between the box and the box predicted at the point. Each box gets the ``topk`` points with the
-    highest metric. MMDetection's ``TaskAlignedAssigner`` first takes the ``topk`` of all points and then drops the
-    points outside the box. Here, points outside do not compete. If several boxes get the same point, it goes to the box
-    that overlaps most with the box predicted there. This may be a box that did not get the point.
+    class. The overlap is between the box and the box predicted at the point. Each box chooses the ``topk`` points with
+    the highest metric. MMDetection's ``TaskAlignedAssigner`` first takes the ``topk`` of all points and then drops the
+    points outside the box. Here, points outside do not compete. If several boxes choose the same point, it goes to the
+    box that overlaps most with the box predicted there, even if that box did not choose the point.
 
     Args:
-        topk: The number of points that each box gets, before a point of several boxes is given to one of them.
+        topk: The number of points that each box chooses.
         alpha: The exponent of the score.
         beta: The exponent of the overlap. Defaults to 6.0.
         eps: A small number that keeps the scaling of the metric from dividing by 0. Defaults to 1e-9.
