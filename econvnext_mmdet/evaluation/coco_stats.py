@@ -16,8 +16,8 @@ class Stat(NamedTuple):
 
 
 # Small objects have an area of at most 32^2 pixels, medium ones of 32^2 to 96^2, and large ones of at least 96^2: an
-# object of exactly 32^2 or 96^2 pixels counts in both sizes. The limits of detections apply to each class of each image.
-# The recall by size allows 100 detections.
+# object of exactly 32^2 or 96^2 pixels counts in both sizes. The limits of detections apply to each class of each
+# image. The recall by size allows 100 detections.
 COCO_STATS = dict(
     AP=Stat('mAP', 'precision, IoU 0.50:0.95'),
     AP50=Stat('mAP_50', 'precision, IoU 0.50'),

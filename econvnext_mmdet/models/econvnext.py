@@ -298,7 +298,7 @@ class EConvNeXt(BaseModule):
                 ConvBNAct(dims[0] // 2, dims[0] // 2, 3, stride=1, **layer),
                 ConvBNAct(dims[0] // 2, dims[0], 3, stride=1, **layer),
             )
-        # The rates are computed on the CPU even if the model is built on the meta device, because tolist() needs values.
+        # The rates are computed on the CPU even if the model is built on the meta device: tolist() needs their values.
         rates = torch.linspace(0, drop_path_rate, sum(blocks), device='cpu').split(blocks)
         # Stages that no output needs would get no gradients, which distributed training refuses.
         num_stages = max(self.out_indices) + 1

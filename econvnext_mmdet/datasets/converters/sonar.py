@@ -29,9 +29,9 @@ def sonar_to_coco(
     The labels of the contest's test images are not public, so the validation images are some of the labelled images.
     The split depends only on the sorted names of the usable images, the fraction and the seed, not on the classes.
 
-    The XML files of the dataset may be malformed. In a malformed file, everything that its boxes do not need is removed,
-    and the rest is read again. Only ``annotation``, ``object``, ``name``, ``difficult``, ``bndbox`` and the four numbers in
-    it have to be intact. Boxes are converted as in
+    The XML files of the dataset may be malformed. In a malformed file, everything that its boxes do not need is
+    removed, and the rest is read again. Only ``annotation``, ``object``, ``name``, ``difficult``, ``bndbox`` and the
+    four numbers in it have to be intact. Boxes are converted as in
     :func:`~econvnext_mmdet.datasets.converters.voc.voc_to_coco`, and dropped for the same reasons.
 
     Args:
