@@ -1,7 +1,8 @@
 # make setup   create the environment in .venv, also on a bare machine; the second time there is nothing to do
 # make demo    train on synthetic shapes, print the COCO table, draw the detections
 # make lint    check style, spelling, types, imports between folders, and the sizes of files
-# make test    run the tests
+# make test    run the tests, except those of make test-deploy
+# make test-deploy   export every kind of model and compare it with PyTorch
 VENV ?= .venv
 PY = $(VENV)/bin/python
 DEMO = configs/demo/retinanet_e_convnext_mini_shapes.py
@@ -11,10 +12,11 @@ WORK = work_dirs/demo
 # GPU, because it compiles MMCV's operators for it.
 ON_CPU = CUDA_VISIBLE_DEVICES=
 
-.PHONY: setup demo lint test
+.PHONY: setup demo lint test test-deploy
 setup: $(VENV)/.stack
 
-$(VENV)/.stack: requirements/stack.txt requirements/build.txt requirements/dev.txt requirements/lock.txt \
+$(VENV)/.stack: requirements/stack.txt requirements/build.txt requirements/dev.txt requirements/deploy.txt \
+		requirements/lock.txt \
 		requirements/setup_env.sh setup.py
 	VENV=$(VENV) bash requirements/setup_env.sh
 	@touch $@
@@ -38,4 +40,7 @@ lint: setup
 		xargs -0 $(PY) -m pre_commit_hooks.check_added_large_files --enforce-all --maxkb=500
 
 test: setup
-	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests
+	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m 'not deploy' tests
+
+test-deploy: setup
+	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m deploy tests/deploy

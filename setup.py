@@ -49,5 +49,8 @@ setup(
     # CUDA or CPU builds, headless OpenCV, upstream or OneDL forks. pip would install a second one over the one that is
     # there. requirements/stack.txt pins what runs together.
     install_requires=['faster-coco-eval', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
-    extras_require=dict(report=['jinja2']),
+    extras_require=dict(
+        report=['jinja2'],
+        deploy=['onnx', 'onnxscript', 'onnxruntime', 'openvino'],
+    ),
 )

@@ -7,9 +7,11 @@ installed, and the head and the visualization hook of classifiers if MMPretrain 
 the configs of the package by name, such as ``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
 """
 
+from .utils.operators import replace_missing_operators
 from .utils.versions import check_versions
 
 check_versions()
+replace_missing_operators()
 
 import warnings  # noqa: E402
 from importlib.util import find_spec  # noqa: E402

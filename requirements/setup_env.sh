@@ -86,10 +86,10 @@ say "installing MMCV from $cache and the rest of the stack"
 # Without --force-reinstall, pip would keep a different build of the same version, made for another torch or without
 # CUDA.
 install --no-deps --force-reinstall "$cache"/*.whl
-install -r requirements/stack.txt -r requirements/dev.txt
+install -r requirements/stack.txt -r requirements/dev.txt -r requirements/deploy.txt
 # Both OpenCV packages own the folder cv2. Python imports the one that is installed last.
 install --no-deps --force-reinstall "opencv-python-headless==$(pin opencv-python-headless)"
-install --no-build-isolation -e ".[report]"
+install --no-build-isolation -e ".[report,deploy]"
 "$python" -c 'import cv2, mmcv.ops, mmdet, mmpretrain, econvnext_mmdet' ||
     die "the installed stack cannot be imported; the reason is above."
 # setuptools only warns if the installation with -e cannot make its links.

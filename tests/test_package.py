@@ -107,6 +107,7 @@ def test_the_wheel_is_complete(wheel):
         'rich',
         'safetensors',
         'jinja2; extra == "report"',
+        *(f'{name}; extra == "deploy"' for name in ('onnx', 'onnxscript', 'onnxruntime', 'openvino')),
     ]
     assert f'Version: {econvnext_mmdet.__version__}' in metadata
     assert 'Requires-Python: >=3.10' in metadata
@@ -145,7 +146,7 @@ def test_the_version_is_the_same_everywhere():
 def test_the_pinned_stack_is_installed():
     """The tests run with the versions in requirements/, and the lock has all of them except setuptools and wheel."""
     locked = (ROOT / 'requirements' / 'lock.txt').read_text().lower().replace('_', '-').splitlines()
-    for file in ('stack.txt', 'build.txt', 'dev.txt'):
+    for file in ('stack.txt', 'build.txt', 'dev.txt', 'deploy.txt'):
         for line in (ROOT / 'requirements' / file).read_text().splitlines():
             if line and not line.startswith('#'):
                 name, _, pinned = line.partition('==')
@@ -158,7 +159,7 @@ def test_opencv_needs_no_libgl():
     assert 'libGL' not in python("import cv2; print(open('/proc/self/maps').read())")
 
 
-@pytest.mark.parametrize('target', ['setup', 'demo', 'lint', 'test'])
+@pytest.mark.parametrize('target', ['setup', 'demo', 'lint', 'test', 'test-deploy'])
 def test_setup_sees_the_gpu_for_every_target(target, tmp_path):
     """Setup builds MMCV's operators for the GPU that it sees. Only the demo and the tests themselves run without it."""
     shutil.copy(ROOT / 'Makefile', tmp_path)
@@ -166,6 +167,7 @@ def test_setup_sees_the_gpu_for_every_target(target, tmp_path):
         'requirements/stack.txt',
         'requirements/build.txt',
         'requirements/dev.txt',
+        'requirements/deploy.txt',
         'requirements/lock.txt',
         'setup.py',
     ):

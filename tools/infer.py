@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
         'after an error or if a file was skipped, 130 after Ctrl-C.',
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a file that tools/export.py made from it')
     parser.add_argument(
         'inputs',
         nargs='+',

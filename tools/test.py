@@ -9,7 +9,7 @@ from econvnext_mmdet.utils import cli
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint on the test set of its config.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a file that tools/export.py made from it')
     parser.add_argument(
         '--out',
         metavar='FILE',

@@ -11,6 +11,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from ..deploy.predictors import ExportedPredictor, use_exported
+from ..deploy.runtime import is_exported
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
 from ..utils.config import evaluators_of, explain_user_errors, is_classification, type_name
@@ -35,7 +37,7 @@ def test(
 
     Args:
         cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`.
-        checkpoint: The checkpoint of its detector or classifier.
+        checkpoint: The checkpoint of its detector or classifier, or a file that was exported from it.
         out: A file for the predictions: ``.pkl`` in the format of MMDetection and MMPretrain, or ``.json`` in COCO's
             results format, for detectors. Defaults to None.
         show: Show each image with its predictions in a window. Defaults to False.
@@ -55,18 +57,27 @@ def test(
     if out is not None:
         check_extension(out, ('.pkl', '.pickle', '.json'), '--out')
         check_writable(out)
-    state, meta = read_checkpoint(checkpoint)
-    cfg.load_from = checkpoint
+    exported = is_exported(checkpoint)
+    if exported and tta:
+        raise UserError(f'--tta needs a checkpoint of PyTorch, and {checkpoint} is an exported file')
+    state, meta = ({}, {}) if exported else read_checkpoint(checkpoint)
+    cfg.load_from = None if exported else checkpoint
     if show or show_dir:
         _visualize(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
     if tta:
         _augment(cfg)
     with explain_user_errors():
         check_before_run(cfg, ['test'])
+        if exported:
+            use_exported(cfg, checkpoint)
         runner = build_runner(cfg)
         # MMEngine loads what matches and only warns about the rest, so a wrong checkpoint would just give an AP of 0.
-        check_fits(unwrap(runner.model), state, checkpoint)
-        if is_classification(cfg):
+        model = unwrap(runner.model)
+        if isinstance(model, ExportedPredictor):
+            meta = dict(dataset_meta=dict(classes=model.exported.metadata.names))
+        else:
+            check_fits(model, state, checkpoint)
+        if exported or is_classification(cfg):
             _check_classes(runner.test_dataloader.dataset, meta, checkpoint)
         if out is not None:
             metrics = runner.test_evaluator.metrics
@@ -75,14 +86,14 @@ def test(
 
 
 def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
-    """Check that the test set numbers the classes in the same order as the training set of a classifier."""
+    """Check that the test set has the classes of the training set, in the same order."""
     trained = (meta.get('dataset_meta') or {}).get('classes')
     tested = getattr(dataset, 'metainfo', {}).get('classes')
     if trained and tested and list(trained) != list(tested):
         raise UserError(
             f'{checkpoint} was trained on the classes {examples(trained, most=5)}, and the test set has '
-            f'{examples(tested, most=5)}. Folders are numbered by their names, so the labels would not match. Use the '
-            'same folders in the test set.'
+            f'{examples(tested, most=5)}. The labels would not match. Use the same classes in the test set, in the '
+            'same order. The classes of image folders are the sorted names of the folders.'
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from rich.progress import Progress
 
+from ..deploy.runtime import is_exported
 from ..evaluation.coco_eval import coco_entries
 from ..evaluation.coco_format import check_annotations
 from ..utils.config import explain_user_errors, is_classification
@@ -97,7 +98,7 @@ def detect(
 
     Args:
         cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`.
-        checkpoint: The checkpoint of the detector. It must fit the config.
+        checkpoint: The checkpoint of the detector, which must fit the config, or a file that was exported from it.
         inputs: Images, videos, folders and glob patterns; see :func:`find_files`.
         options: The options. Defaults to None: the defaults of :class:`DetectionOptions`.
 
@@ -120,7 +121,8 @@ def detect(
     annotations = _Annotations(options.annotations) if options.annotations else None
     image_ids = annotations.image_ids(files) if annotations else None
     with explain_user_errors():
-        inferencer = StrictInferencer(cfg, checkpoint, _choose_device(options.device), options.classes)
+        device = _choose_device(options.device, is_exported(checkpoint))
+        inferencer = StrictInferencer(cfg, checkpoint, device, options.classes)
     category_ids = annotations.category_ids(inferencer) if annotations else list(range(1, len(inferencer.names) + 1))
     _prepare_folder(options.out)
     summary = DetectionSummary()
@@ -304,12 +306,16 @@ def _prepare_folder(path: str) -> None:
         raise UserError(f'cannot write into the folder {path}: {error.strerror}') from error
 
 
-def _choose_device(device: str | None) -> str:
-    """Choose the first GPU, or else the CPU, unless a device is given.
+def _choose_device(device: str | None, exported: bool) -> str:
+    """Choose the first GPU, or else the CPU, unless a device is given. An exported file runs on the CPU.
 
     Raises:
-        UserError: The device is not available, or MMCV cannot use it.
+        UserError: The device is not available, or the exported file or MMCV cannot use it.
     """
+    if exported:
+        if device not in (None, 'cpu'):
+            raise UserError(f'an exported file runs on the CPU; leave out --device, or use --device cpu; got {device}')
+        return 'cpu'
     device = device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     try:
         torch.empty(1, device=device)

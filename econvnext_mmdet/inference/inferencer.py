@@ -13,6 +13,8 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 
+from ..deploy.predictors import ExportedPredictor, use_exported
+from ..deploy.runtime import is_exported
 from ..models.common.reparam import fold_branches
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
@@ -47,7 +49,7 @@ class StrictInferencer(DetInferencer):
 
     Args:
         cfg: The config.
-        checkpoint: The checkpoint.
+        checkpoint: The checkpoint, or a file that was exported from it.
         device: The device.
         classes: The classes to keep. Defaults to None: all.
 
@@ -61,12 +63,15 @@ class StrictInferencer(DetInferencer):
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Sequence[str] | None = None):
-        self._state, self._path = read_checkpoint(checkpoint).state, checkpoint
+        exported = is_exported(checkpoint)
+        self._state, self._path = {} if exported else read_checkpoint(checkpoint).state, checkpoint
         cfg = copy.deepcopy(cfg)
+        if exported:
+            use_exported(cfg, checkpoint)
         # Here the visualizer only draws. The visualizer of the config may also log to a service, or may be missing.
         visualizer = cfg.get('visualizer') or dict(type='DetLocalVisualizer')
         cfg.visualizer = ConfigDict({**visualizer, 'vis_backends': None})
-        super().__init__(cfg, checkpoint, device=device, show_progress=False)
+        super().__init__(cfg, None if exported else checkpoint, device=device, show_progress=False)
         self.names: list[str] = list(self.model.dataset_meta['classes'])
         unknown = [name for name in classes or () if name not in self.names]
         if unknown:
@@ -74,6 +79,12 @@ class StrictInferencer(DetInferencer):
         self.kept = [label for label, name in enumerate(self.names) if classes is None or name in classes]
 
     def _load_weights_to_model(self, model: torch.nn.Module, checkpoint: dict | None, cfg: Config) -> None:
+        if isinstance(model, ExportedPredictor):
+            classes = model.exported.metadata.names
+            super()._load_weights_to_model(
+                model, dict(state_dict={}, meta=dict(dataset_meta=dict(classes=classes))), cfg
+            )
+            return
         check_fits(model, self._state, self._path)
         del self._state
         super()._load_weights_to_model(model, checkpoint, cfg)

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from .config import explain_user_errors
+from .operators import has_operators
 
 # The backbone and the hooks work without MMCV and MMDetection, so the functions that need these import them.
 if TYPE_CHECKING:
@@ -58,4 +59,4 @@ def has_cuda_operators() -> bool:
     """Whether MMCV's operators were compiled for the GPU. Without them, a detector cannot run on the GPU."""
     from mmcv.ops import get_compiling_cuda_version
 
-    return get_compiling_cuda_version() != 'not available'
+    return has_operators() and get_compiling_cuda_version() != 'not available'

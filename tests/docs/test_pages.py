@@ -171,7 +171,7 @@ def test_every_code_block_has_a_language(page):
 
 @pytest.mark.parametrize('page', PAGES)
 def test_commands_have_tools_options_and_configs_that_exist(page, monkeypatch):
-    targets = set(re.findall(r'^(\w+):', text_of('Makefile'), re.M))
+    targets = set(re.findall(r'^([\w-]+):', text_of('Makefile'), re.M))
     for block in blocks(page, 'bash'):
         for name, *args in commands(block):
             if name in LAUNCHERS:
@@ -206,7 +206,7 @@ def test_paths_in_the_text_exist(page):
 
 @pytest.mark.parametrize('page', PAGES)
 def test_make_targets_and_modules_in_the_text_exist(page):
-    targets = set(re.findall(r'^(\w+):', text_of('Makefile'), re.M))
+    targets = set(re.findall(r'^([\w-]+):', text_of('Makefile'), re.M))
     for span in code_spans(page):
         if span.startswith('make '):
             assert span.split()[1] in targets, span

@@ -1,0 +1,239 @@
+"""Exporting a checkpoint, for tools/export.py."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from ..models.common.reparam import fold_branches
+from ..utils.config import datasets_of, is_classification, type_name
+from ..utils.errors import UserError
+from ..utils.files import check_extension, check_writable, whole_file, whole_folder
+from ..utils.model import build_model
+from ..weights.checkpoint import read_checkpoint
+from ..weights.loading import check_fits, named_tensors
+from .agreement import Agreement, check_images, compare, compare_backbone
+from .forms import BackboneForm, ClassifierForm, ExportForm, TwoStageForm, form_of
+from .images import load_images, paths_in_dataset, spread, test_steps
+from .metadata import Metadata
+from .onnx_file import OPSET, build_onnx, halve, save_onnx
+from .openvino_folder import save_openvino
+from .predictors import ExportedClassifier, ExportedDetector
+from .runtime import OPENVINO_FOLDER, ExportedModel
+
+FORMATS = ('onnx', 'openvino')
+# The comparison with PyTorch uses sizes and batches that were not used for the export.
+CHECKED = ((1, (96, 130)), (3, (201, 160)), (2, (256, 320)))
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of :func:`export`.
+
+    Attributes:
+        format: 'onnx' or 'openvino'. Defaults to 'onnx'.
+        out: The ``.onnx`` file, or the folder for OpenVINO. Defaults to None: beside the checkpoint and named after it.
+        half: Store the weights in half precision. Computation stays in float32. Defaults to False.
+        opset: The version of ONNX's operators. Defaults to 20.
+        backbone: Export only the backbone, which returns its maps. Defaults to False.
+        threads: The number of CPU threads of the comparison. Defaults to None: the runtime decides.
+
+    Raises:
+        UserError: The format is unknown, or the name of the output does not fit it.
+    """
+
+    format: str = 'onnx'
+    out: str | None = None
+    half: bool = False
+    opset: int = OPSET
+    backbone: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise UserError(f'expected the format {" or ".join(FORMATS)}; got {self.format!r}')
+        if self.out is not None and self.format == 'onnx':
+            check_extension(self.out, ('.onnx',), '--out')
+
+    def path(self, checkpoint: str) -> str:
+        """The path of the exported file or folder."""
+        if self.out is not None:
+            return self.out
+        source = Path(checkpoint)
+        name = source.stem + ('-backbone' if self.backbone else '') + ('-half' if self.half else '')
+        return str(source.with_name(name + ('.onnx' if self.format == 'onnx' else OPENVINO_FOLDER)))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The result of :func:`export`.
+
+    Attributes:
+        path: The file or folder.
+        size: Its size in bytes.
+        metadata: What it says about itself.
+        agreement: The comparison with PyTorch. With half weights, it was made before the weights were rounded.
+    """
+
+    path: str
+    size: int
+    metadata: Metadata
+    agreement: Agreement
+
+
+def export(
+    cfg: Config, checkpoint: str, options: ExportOptions | None = None, say: Callable[[str], Any] = lambda text: None
+) -> Exported:
+    """Export a detector, a classifier or a backbone as one ONNX file or as OpenVINO's folder.
+
+    The file contains everything from the raw image to the detections, for any batch, height and width. Before it gets
+    its name, its outputs are compared with those of PyTorch, on sizes and batches that were not used for the export.
+
+    Args:
+        cfg: The config, from :func:`~econvnext_mmdet.utils.config.load_config`.
+        checkpoint: The checkpoint. It must fit the config.
+        options: The options. Defaults to None: the defaults of :class:`ExportOptions`.
+        say: It is called with a sentence before each step. Defaults to a function that does nothing.
+
+    Raises:
+        UserError: A mistake that the user can fix, or the outputs differ. Nothing is written.
+    """
+    options = options or ExportOptions()
+    path = options.path(checkpoint)
+    if options.format == 'onnx':
+        check_writable(path)
+    model, names = load_model(cfg, checkpoint)
+    form = form_of(fold_branches(deepcopy(model)), options.backbone)
+    metadata = describe(cfg, form, names)
+    say(f'translating the {type(model).__name__} into ONNX, opset {options.opset} (about a minute)')
+    onnx_model = build_onnx(form, options.opset, metadata.to_text())
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / 'whole.onnx'
+        save_onnx(onnx_model, whole)
+        if options.format == 'openvino':
+            say("converting to OpenVINO's format")
+            checked = Path(folder) / f'whole{OPENVINO_FOLDER}'
+            save_openvino(whole, checked, metadata, half=False)
+        else:
+            checked = whole
+        if not ExportedModel(str(checked), options.threads).dynamic:
+            raise UserError(
+                f'cannot export this {type(model).__name__}: the result has a fixed batch, height or width, so it '
+                'would not run on other images. Nothing was written. Report this with the config.'
+            )
+        say('comparing with PyTorch, on sizes and batches that were not used for the export')
+        agreement = check_agreement(cfg, model, checked, options)
+        if options.half:
+            metadata = replace(metadata, weights='float16')
+        if options.format == 'onnx':
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(Path(path)) as part:
+                save_onnx(halve(onnx_model, metadata.to_text()) if options.half else onnx_model, part)
+        else:
+            with whole_folder(path) as part:
+                save_openvino(whole, part, metadata, half=options.half)
+        files = [Path(path)] if Path(path).is_file() else list(Path(path).iterdir())
+    return Exported(path, sum(file.stat().st_size for file in files), metadata, agreement)
+
+
+def load_model(cfg: Config, checkpoint: str) -> tuple[BaseModel, tuple[str, ...]]:
+    """Build the model of a config, load a checkpoint strictly, and find the names of its classes.
+
+    Raises:
+        UserError: The checkpoint does not fit, or the names of the classes are not known.
+    """
+    state, meta = read_checkpoint(checkpoint)
+    model = build_model(cfg).eval()
+    check_fits(model, state, checkpoint)
+    model.load_state_dict({key: state[key] for key in named_tensors(model)}, strict=False)
+    head = getattr(model, 'bbox_head', None) or getattr(model, 'head', None) or model.roi_head.bbox_head
+    number = (head[-1] if isinstance(head, torch.nn.ModuleList) else head).num_classes
+    known = [(meta.get('dataset_meta') or {}).get('classes')]
+    known += [(dataset.get('metainfo') or {}).get('classes') for dataset in datasets_of(cfg, 'test')]
+    names = next((tuple(classes) for classes in known if isinstance(classes, (list, tuple))), None)
+    if names is None or len(names) != number:
+        raise UserError(
+            f'the model has {number} classes, and {checkpoint} and the config name '
+            f'{"none" if names is None else len(names)}. Set test_dataloader.dataset.metainfo.classes in the config.'
+        )
+    return model, names
+
+
+def describe(cfg: Config, form: ExportForm, names: tuple[str, ...]) -> Metadata:
+    """The metadata of a form."""
+    masks = isinstance(form, TwoStageForm) and 'masks' in form.output_names
+    task = 'segment' if masks else 'detect'
+    if isinstance(form, BackboneForm):
+        task, names = 'features', ()
+    elif isinstance(form, ClassifierForm):
+        task = 'classify'
+    return Metadata(
+        task=task,
+        names=names,
+        **tested_size(cfg),
+        stride=form.divisor,
+        mean=tuple(form.mean.flatten().tolist()) if form.normalize else (),
+        std=tuple(form.std.flatten().tolist()) if form.normalize else (),
+        channels_inside='RGB' if form.swap_channels else 'BGR',
+        mask_threshold=form.model.roi_head.test_cfg.mask_thr_binary if masks else None,
+    )
+
+
+def tested_size(cfg: Config) -> dict[str, Any]:
+    """How the test pipeline resizes an image, as the fields of :class:`~.metadata.Metadata`.
+
+    Raises:
+        UserError: The pipeline does not resize.
+    """
+    steps = {type_name(step): step for step in test_steps(cfg)}
+    edge, crop, resize = (steps.get(name) for name in ('ResizeEdge', 'CenterCrop', 'Resize'))
+    if edge is not None and crop is not None:
+        size = crop['crop_size']
+        kind = dict(resize='crop', short_side=edge['scale'])
+        resize = edge
+    elif resize is not None and resize.get('scale'):
+        size = resize['scale']
+        kind = dict(resize='fit' if resize.get('keep_ratio') else 'stretch', short_side=None)
+    else:
+        raise UserError(
+            'expected a Resize with a scale, or ResizeEdge and CenterCrop, in test_dataloader.dataset.pipeline of the '
+            f'config; found {", ".join(steps) or "no steps"}'
+        )
+    width, height = (size, size) if isinstance(size, int) else size
+    return dict(imgsz=(height, width), interpolation=resize.get('interpolation', 'bilinear'), **kind)
+
+
+def check_agreement(cfg: Config, model: BaseModel, path: Path, options: ExportOptions) -> Agreement:
+    """Compare an exported file with PyTorch, on images of the test set if they are here, or else on drawn images.
+
+    Raises:
+        UserError: The outputs differ, see :func:`~.agreement.compare`.
+    """
+    try:
+        images = list(load_images(cfg, spread(paths_in_dataset(cfg, 'test'), 6)))
+    except UserError:
+        images = []
+    batches = [batch_of(images, number, shape) for number, shape in CHECKED]
+    if options.backbone:
+        return compare_backbone(model, ExportedModel(str(path), options.threads), batches)
+    predictor = ExportedClassifier if is_classification(cfg) else ExportedDetector
+    return compare(model, predictor(str(path), options.threads).eval(), batches)
+
+
+def batch_of(images: list[np.ndarray], number: int, shape: tuple[int, int]) -> Tensor:
+    """A batch of images (N, 3, H, W): the given ones in turn, scaled to one shape, or drawn ones if there is none."""
+    if not images:
+        return check_images(number, shape)
+    scaled = [cv2.resize(images[i % len(images)].transpose(1, 2, 0), shape[::-1]) for i in range(number)]
+    return torch.from_numpy(np.stack(scaled).transpose(0, 3, 1, 2).copy())

@@ -1,0 +1,31 @@
+"""Writing OpenVINO's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .libraries import library
+from .metadata import Metadata
+
+
+def save_openvino(source: Path, folder: Path, metadata: Metadata, half: bool) -> None:
+    """Convert an ONNX file into OpenVINO's format: ``model.xml`` and ``model.bin``.
+
+    Args:
+        source: The ONNX file.
+        folder: The folder to write into. It is created.
+        metadata: The metadata, which becomes ``rt_info`` under ``model_info``. The conversion itself drops it.
+        half: Store the weights in half precision.
+    """
+    ov = library('openvino')
+    model = ov.convert_model(source)
+    write(model, folder, metadata, half)
+
+
+def write(model: object, folder: Path, metadata: Metadata, half: bool) -> None:
+    """Write a model of OpenVINO with its metadata into a folder."""
+    ov = library('openvino')
+    for key, value in metadata.to_text().items():
+        model.set_rt_info(value, ['model_info', key])  # type: ignore[attr-defined]
+    folder.mkdir(exist_ok=True)
+    ov.save_model(model, folder / 'model.xml', compress_to_fp16=half)

@@ -1,0 +1,141 @@
+"""Exported files in place of a model, for MMEngine's runner and MMDetection's inferencer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..utils.config import is_classification, type_name
+from ..utils.errors import UserError
+from .runtime import ExportedModel
+
+
+class ExportedPredictor(BaseModel):
+    """An exported file with the interface of a model of MMDetection or MMPretrain, for prediction only.
+
+    Args:
+        path: The exported file, see :class:`~.runtime.ExportedModel`.
+        threads: The number of CPU threads. Defaults to None: the runtime decides.
+
+    Raises:
+        UserError: The file cannot be used, or it has a different task.
+    """
+
+    tasks: tuple[str, ...]
+
+    def __init__(self, path: str, threads: int | None = None):
+        super().__init__()  # the default data preprocessor only moves the images to the device
+        self.exported = ExportedModel(path, threads)
+        task = self.exported.metadata.task
+        if task not in self.tasks:
+            raise UserError(f'{path} was exported for the task {task}; expected {" or ".join(self.tasks)}')
+
+    def forward(
+        self, inputs: Sequence[Tensor], data_samples: Sequence[Any] | None = None, mode: str = 'predict'
+    ) -> Any:
+        """Add the predictions to the samples of images.
+
+        Args:
+            inputs: The images (3, H, W), BGR from 0 to 255. A batch of images of one size is processed at once.
+            data_samples: One sample per image. Defaults to None: new samples.
+            mode: 'predict', the only mode of an exported file. Defaults to 'predict'.
+
+        Returns:
+            The samples.
+        """
+        if mode != 'predict':
+            raise UserError(f'{self.exported.path} is an exported file, which can only predict; got the mode {mode!r}')
+        images = [image.cpu().numpy() for image in inputs]
+        samples = list(data_samples) if data_samples is not None else [self.new_sample(image) for image in images]
+        batches = [images] if len({image.shape for image in images}) == 1 else [[image] for image in images]
+        found = [
+            {key: torch.from_numpy(value)[i] for key, value in outputs.items()}
+            for batch in batches
+            for outputs in [self.exported(np.stack(batch))]
+            for i in range(len(batch))
+        ]
+        for sample, outputs in zip(samples, found):
+            self.add(sample, outputs)
+        return samples
+
+    def new_sample(self, image: np.ndarray) -> Any:
+        """A sample for an image (3, H, W) that was not resized."""
+        raise NotImplementedError
+
+    def add(self, sample: Any, outputs: dict[str, Tensor]) -> None:
+        """Add the outputs for one image to its sample."""
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class ExportedDetector(ExportedPredictor):
+    """An exported detector, see :class:`ExportedPredictor`. Masks are pasted into the image as MMDetection does."""
+
+    tasks = ('detect', 'segment')
+
+    def __init__(self, path: str, threads: int | None = None):
+        from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+
+        super().__init__(path, threads)
+        # The smallest head: only its method that pastes masks is used.
+        head = FCNMaskHead(num_convs=0, in_channels=1, conv_out_channels=1, num_classes=1, class_agnostic=True)
+        self._paste = head._predict_by_feat_single
+
+    def new_sample(self, image: np.ndarray) -> Any:
+        from ..utils.model import unscaled_sample
+
+        return unscaled_sample(image.shape[-2:])
+
+    def add(self, sample: Any, outputs: dict[str, Tensor]) -> None:
+        number = int(outputs['num_dets'])
+        boxes = outputs['boxes'][:number]
+        found = InstanceData(labels=outputs['labels'][:number], scores=outputs['scores'][:number])
+        if 'masks' in outputs:
+            found.masks = self._paste(
+                outputs['masks'][:number, None].numpy(),
+                boxes.clone(),
+                found.labels,
+                sample.metainfo,
+                ConfigDict(mask_thr_binary=self.exported.metadata.mask_threshold),
+                rescale=True,
+                activate_map=True,
+            )
+        found.bboxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)
+        sample.pred_instances = found
+
+
+@MODELS.register_module()
+class ExportedClassifier(ExportedPredictor):
+    """An exported classifier, see :class:`ExportedPredictor`."""
+
+    tasks = ('classify',)
+
+    def new_sample(self, image: np.ndarray) -> Any:
+        from mmpretrain.structures import DataSample
+
+        return DataSample()
+
+    def add(self, sample: Any, outputs: dict[str, Tensor]) -> None:
+        sample.set_pred_score(outputs['scores']).set_pred_label(outputs['scores'].argmax())
+
+
+def use_exported(cfg: Config, path: str) -> None:
+    """Put an exported file in place of a config's model.
+
+    Args:
+        cfg: The whole config. It is changed.
+        path: The exported file.
+    """
+    cfg.model = ConfigDict(type='ExportedClassifier' if is_classification(cfg) else 'ExportedDetector', path=path)
+    cfg.pop('data_preprocessor', None)  # the file normalises the images
+    cfg.load_from = None
+    # An exported file has no weights of which an average could be kept.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if type_name(hook) != 'EMAHook']

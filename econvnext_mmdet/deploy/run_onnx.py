@@ -1,0 +1,60 @@
+"""Run an exported detector or classifier on images. This file stands alone: it needs onnxruntime, NumPy and OpenCV."""
+
+import argparse
+import json
+import sys
+
+import cv2
+import numpy as np
+import onnxruntime
+
+INTERPOLATION = dict(bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC, area=cv2.INTER_AREA, nearest=cv2.INTER_NEAREST)
+
+
+def resize(image: np.ndarray, info: dict) -> np.ndarray:
+    """Resize an image (H, W, 3) as the tests of the model do: fit, stretch, or scale the short side and crop."""
+    (height, width), size, kind = image.shape[:2], info['imgsz'], INTERPOLATION[info['interpolation']]
+    if info['resize'] == 'stretch':
+        return cv2.resize(image, size[::-1], interpolation=kind)
+    scale = min(max(size) / max(height, width), min(size) / min(height, width))
+    scale = info['short_side'] / min(height, width) if info['resize'] == 'crop' else scale
+    image = cv2.resize(image, (int(width * scale + 0.5), int(height * scale + 0.5)), interpolation=kind)
+    if info['resize'] == 'fit':
+        return image
+    top, left = ((image.shape[i] - size[i]) // 2 for i in (0, 1))
+    return image[top : top + size[0], left : left + size[1]]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
+    info = dict(session.get_modelmeta().custom_metadata_map)
+    if info.get('producer') != 'econvnext_mmdet' or info['task'] not in ('detect', 'segment', 'classify'):
+        sys.exit(f'{args.model} is not a detector or classifier that tools/export.py wrote')
+    info.update((key, json.loads(info[key])) for key in ('names', 'imgsz', 'short_side'))
+    outputs = [output.name for output in session.get_outputs()]
+    for path in args.images:
+        image = cv2.imread(path)
+        if image is None:
+            sys.exit(f'{path} is not a readable image')
+        resized = resize(image, info)
+        found = dict(zip(outputs, session.run(None, {'images': resized.transpose(2, 0, 1)[None].copy()})))
+        if info['task'] == 'classify':
+            label = found['scores'][0].argmax()
+            print(path, info['names'][str(label)], f'{found["scores"][0][label]:.3f}')
+            continue
+        scale = np.tile(np.divide(resized.shape[1::-1], image.shape[1::-1]), 2)
+        for i in range(found['num_dets'][0]):
+            box = ' '.join(f'{value:.1f}' for value in found['boxes'][0, i] / scale)
+            print(path, info['names'][str(found['labels'][0, i])], f'{found["scores"][0, i]:.3f}', box)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,52 @@
+"""The export of every kind of model. It takes minutes, so `make test-deploy` runs it, and `make test` does not."""
+
+import pytest
+
+from econvnext_mmdet.deploy.agreement import check_images
+from econvnext_mmdet.deploy.runtime import ExportedModel
+
+pytestmark = pytest.mark.deploy
+
+
+@pytest.mark.parametrize(
+    'kind, task, detections',
+    [
+        ('mask_rcnn', 'segment', 100),
+        ('cascade', 'segment', 100),
+        ('ppyoloe', 'detect', 100),
+        ('yolov10', 'detect', 100),
+        ('classifier', 'classify', 0),
+    ],
+)
+def test_the_exported_model_agrees_with_pytorch(built, exported, kind, task, detections):
+    """export() compares the two, on sizes and batches that it did not use, and raises an error if they differ."""
+    result = exported(kind)
+    assert result.metadata.task == task and result.metadata.names == built(kind).classes
+    assert result.agreement.images == 6 and result.agreement.detections >= detections
+    assert result.agreement.ties <= 0.01 * result.agreement.detections
+    assert ExportedModel(result.path).dynamic
+
+
+def test_openvinos_folder_has_the_metadata_of_the_onnx_file(exported):
+    result, other = exported('yolov10', format='openvino'), exported('yolov10')
+    assert ExportedModel(result.path).metadata == result.metadata == other.metadata
+    assert result.agreement.detections == other.agreement.detections
+    assert ExportedModel(result.path).dynamic
+
+
+@pytest.mark.parametrize('options', [{}, dict(format='openvino')])
+def test_half_weights_take_half_the_space_and_hardly_change_the_scores(exported, options):
+    whole, half = exported('yolov10', **options), exported('yolov10', half=True, **options)
+    assert half.metadata.weights == 'float16' and half.size < 0.6 * whole.size
+    images = check_images(2, (96, 128)).numpy()
+    expected, found = (ExportedModel(result.path)(images)['scores'] for result in (whole, half))
+    assert abs(expected - found).max() < 0.01
+
+
+def test_a_backbone_returns_its_maps(built, exported):
+    result = exported('retinanet', backbone=True)
+    assert (result.metadata.task, result.metadata.names) == ('features', ())
+    assert result.agreement.images == 6 and 0 < result.agreement.maps < 1e-4
+    found = ExportedModel(result.path)(check_images(2, (64, 96)).numpy())
+    shapes = {name: value.shape for name, value in found.items()}
+    assert shapes == dict(stride_8=(2, 48, 8, 12), stride_16=(2, 96, 4, 6), stride_32=(2, 192, 2, 3))

@@ -1,0 +1,225 @@
+"""The export of a RetinaNet, and what takes the exported file in place of a checkpoint."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from econvnext_mmdet.deploy import run_onnx
+from econvnext_mmdet.deploy.agreement import check_images
+from econvnext_mmdet.deploy.export import ExportOptions, export, load_model
+from econvnext_mmdet.deploy.runtime import ExportedModel
+from econvnext_mmdet.engine.testing import test as run_test
+from econvnext_mmdet.inference.detection import DetectionOptions, detect
+from econvnext_mmdet.utils.errors import UserError
+
+from ..helpers import ROOT
+
+WITHOUT = """
+import runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {absent!r} or name in {absent!r}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+find_spec = importlib.util.find_spec
+def absent(name, package=None):
+    try:
+        return find_spec(name, package)
+    except ModuleNotFoundError:
+        return None
+importlib.util.find_spec = absent
+sys.argv = {argv!r}
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.fixture(scope='module')
+def retinanet(built, exported):
+    return built('retinanet'), exported('retinanet').path
+
+
+def test_the_file_has_dynamic_sizes_standard_operators_and_no_path(retinanet):
+    _, path = retinanet
+    model = onnx.load(path)
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == dict(
+        images=['batch', 3, 'height', 'width'],
+        boxes=['batch', 'detections', 4],
+        scores=['batch', 'detections'],
+        labels=['batch', 'detections'],
+        num_dets=['batch'],
+    )
+    assert {(item.domain, item.version) for item in model.opset_import} == {('', 20)}
+    assert {node.domain for node in model.graph.node} == {''} and not model.functions
+    # Only the three output norms of the backbone do not follow a convolution.
+    assert [node.op_type for node in model.graph.node].count('BatchNormalization') == 3
+    assert str(ROOT).encode() not in Path(path).read_bytes() and b'site-packages' not in Path(path).read_bytes()
+
+
+def test_the_metadata_are_those_of_the_config(retinanet):
+    metadata = ExportedModel(retinanet[1]).metadata
+    assert (metadata.task, metadata.names) == ('detect', ('circle', 'square', 'triangle', 'star'))
+    assert (metadata.imgsz, metadata.resize, metadata.interpolation) == ((96, 96), 'fit', 'area')
+    assert metadata.stride == 32
+    assert metadata.mean == pytest.approx((123.675, 116.28, 103.53)) and metadata.channels_inside == 'RGB'
+    (names,) = (item.value for item in onnx.load(retinanet[1]).metadata_props if item.key == 'names')
+    assert json.loads(names) == {'0': 'circle', '1': 'square', '2': 'triangle', '3': 'star'}
+
+
+def test_floats_give_the_detections_of_bytes(retinanet):
+    model = ExportedModel(retinanet[1])
+    images = check_images(2, (64, 96)).numpy()
+    for key, value in model(images).items():
+        np.testing.assert_array_equal(value, model(images.astype(np.float32))[key])
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 31, 64), (1, 3, 64, 8), (3, 64, 64), (1, 1, 64, 64)])
+def test_images_of_a_wrong_shape_are_an_error(retinanet, shape):
+    with pytest.raises(UserError, match='at least 32 pixels in height and width; got the shape'):
+        ExportedModel(retinanet[1])(np.zeros(shape, np.uint8))
+
+
+def test_testing_an_exported_file_gives_the_metrics_of_the_checkpoint(retinanet, tmp_path):
+    detector, path = retinanet
+    expected, found = (run_test(detector.cfg.copy(), file) for file in (detector.checkpoint, path))
+    assert found == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(UserError, match='--tta needs a checkpoint of PyTorch'):
+        run_test(detector.cfg.copy(), path, tta=True)
+
+
+def test_detection_with_an_exported_file_needs_no_operators_of_mmcv(retinanet, shapes, tmp_path):
+    detector, path = retinanet
+    detector.cfg.dump(str(tmp_path / 'config.py'))
+    inputs = str(shapes / 'val')
+    detect(detector.cfg.copy(), detector.checkpoint, [inputs], DetectionOptions(out=str(tmp_path / 'checkpoint')))
+    argv = [
+        str(ROOT / 'tools/infer.py'),
+        str(tmp_path / 'config.py'),
+        path,
+        inputs,
+        '--out',
+        str(tmp_path / 'exported'),
+    ]
+    code = WITHOUT.format(absent=['mmcv._ext'], argv=argv)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    expected, found = (
+        json.loads((tmp_path / name / 'results.json').read_text()) for name in ('checkpoint', 'exported')
+    )
+    assert len(found) == len(expected) > 20
+    key = lambda entry: (entry['image_id'], -round(entry['score'], 4), entry['category_id'], entry['bbox'][0])  # noqa: E731
+    for ours, theirs in zip(sorted(found, key=key), sorted(expected, key=key)):
+        assert ours['score'] == pytest.approx(theirs['score'], abs=1e-4)
+        assert ours['bbox'] == pytest.approx(theirs['bbox'], abs=1e-2)
+    assert len(list((tmp_path / 'exported' / 'pictures').iterdir())) == 6
+
+
+def test_an_operator_that_is_missing_is_an_error_in_words(retinanet, shapes, tmp_path):
+    detector, _ = retinanet
+    detector.cfg.dump(str(tmp_path / 'config.py'))
+    argv = [str(ROOT / 'tools/infer.py'), str(tmp_path / 'config.py'), detector.checkpoint, str(shapes / 'val')]
+    code = WITHOUT.format(absent=['mmcv._ext'], argv=argv)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'error: this needs the operator nms of MMCV, and MMCV is installed without its operators' in done.stderr
+
+
+def test_the_script_for_devices_needs_no_torch_and_gives_the_same_boxes(retinanet, shapes, tmp_path):
+    detector, path = retinanet
+    image = str(shapes / 'val' / '000000.jpg')
+    code = WITHOUT.format(
+        absent=['torch', 'torchvision', 'mmcv', 'mmdet', 'mmengine', 'econvnext_mmdet'],
+        argv=[run_onnx.__file__, path, image],
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix(f'{image} ').split() for line in done.stdout.splitlines()]
+    detect(detector.cfg.copy(), path, [image], DetectionOptions(out=str(tmp_path / 'out'), pictures=False))
+    expected = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert len(lines) == len(expected)
+    for (name, score, *box), entry in zip(lines, expected):
+        assert name == detector.classes[entry['category_id'] - 1]
+        x, y, w, h = entry['bbox']
+        assert float(score) == pytest.approx(entry['score'], abs=1e-3)
+        assert [float(value) for value in box] == pytest.approx([x, y, x + w, y + h], abs=0.1)
+    assert len(Path(run_onnx.__file__).read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize(
+    'info, shape, expected',
+    [
+        (dict(resize='fit', imgsz=(96, 128)), (480, 640), (96, 128)),
+        (dict(resize='fit', imgsz=(96, 128)), (640, 480), (128, 96)),
+        (dict(resize='stretch', imgsz=(96, 128)), (640, 480), (96, 128)),
+        (dict(resize='crop', imgsz=(96, 96), short_side=100), (480, 640), (96, 96)),
+    ],
+)
+def test_the_script_for_devices_resizes_as_the_test_pipeline_does(info, shape, expected):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert run_onnx.resize(image, dict(info, interpolation='area')).shape[:2] == expected
+
+
+@pytest.mark.parametrize(
+    'options, says',
+    [
+        (dict(format='tflite'), "expected the format onnx or openvino; got 'tflite'"),
+        (dict(out='net.pb'), 'expected the file extension .onnx for --out; got net.pb'),
+    ],
+)
+def test_wrong_options_are_an_error(options, says):
+    with pytest.raises(UserError, match=says):
+        ExportOptions(**options)
+
+
+def test_wrong_input_leaves_no_file(built, tmp_path):
+    detector = built('retinanet')
+    out = str(tmp_path / 'net.onnx')
+    with pytest.raises(UserError, match='expected an opset from 18 to 23; got 17'):
+        export(detector.cfg, detector.checkpoint, ExportOptions(out=out, opset=17))
+    with pytest.raises(UserError, match='net.pth does not fit this ImageClassifier'):
+        export(built('classifier').cfg, detector.checkpoint, ExportOptions(out=out))
+    with pytest.raises(UserError, match='no checkpoint file'):
+        export(detector.cfg, 'none.pth', ExportOptions(out=out))
+    cfg = detector.cfg.copy()
+    cfg.model.test_cfg.nms.type = 'soft_nms'
+    with pytest.raises(UserError, match="cannot export model.test_cfg.nms of the type soft_nms; expected type='nms'"):
+        export(cfg, detector.checkpoint, ExportOptions(out=out))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_file_cannot_be_trained_or_used_as_a_checkpoint(retinanet, tmp_path):
+    detector, path = retinanet
+    with pytest.raises(UserError, match='net.onnx'):
+        load_model(detector.cfg, path)
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'foreign', 'other'])
+def test_a_file_that_is_no_export_is_an_error(retinanet, tmp_path, damage):
+    content = Path(retinanet[1]).read_bytes()
+    path = tmp_path / 'net.onnx'
+    if damage == 'truncated':
+        path.write_bytes(content[: len(content) // 2])
+        says = 'cannot open .*net.onnx: .*The file is damaged'
+    elif damage == 'foreign':
+        model = onnx.load_from_string(content)
+        del model.metadata_props[:]
+        path.write_bytes(model.SerializeToString())
+        says = 'net.onnx was not written by tools/export.py: expected the producer econvnext_mmdet'
+    else:
+        cv2.imwrite(str(tmp_path / 'net.png'), np.zeros((8, 8, 3), np.uint8))
+        (tmp_path / 'net.png').rename(path)
+        says = 'cannot open .*net.onnx: .*The file is damaged'
+    with pytest.raises(UserError, match=says):
+        ExportedModel(str(path))
+    with pytest.raises(UserError, match='no exported file'):
+        ExportedModel(str(tmp_path / 'none.onnx'))
