@@ -14,18 +14,12 @@ def save_openvino(source: Path, folder: Path, metadata: Metadata, half: bool) ->
     Args:
         source: The ONNX file.
         folder: The folder to write into. It is created.
-        metadata: The metadata, which becomes ``rt_info`` under ``model_info``. The conversion itself drops it.
+        metadata: The metadata, which becomes ``rt_info`` under ``model_info``. Reading an ONNX file drops its metadata.
         half: Store the weights in half precision.
     """
     ov = library('openvino')
-    model = ov.convert_model(source)
-    write(model, folder, metadata, half)
-
-
-def write(model: object, folder: Path, metadata: Metadata, half: bool) -> None:
-    """Write a model of OpenVINO with its metadata into a folder."""
-    ov = library('openvino')
+    model = ov.Core().read_model(source)
     for key, value in metadata.to_text().items():
-        model.set_rt_info(value, ['model_info', key])  # type: ignore[attr-defined]
+        model.set_rt_info(value, ['model_info', key])
     folder.mkdir(exist_ok=True)
     ov.save_model(model, folder / 'model.xml', compress_to_fp16=half)

@@ -37,7 +37,7 @@ def test_openvinos_folder_has_the_metadata_of_the_onnx_file(exported):
 @pytest.mark.parametrize('options', [{}, dict(format='openvino')])
 def test_half_weights_take_half_the_space_and_hardly_change_the_scores(exported, options):
     whole, half = exported('yolov10', **options), exported('yolov10', half=True, **options)
-    assert half.metadata.weights == 'float16' and half.size < 0.6 * whole.size
+    assert half.metadata.weights == 'float16' and half.size < 0.7 * whole.size
     images = check_images(2, (96, 128)).numpy()
     expected, found = (ExportedModel(result.path)(images)['scores'] for result in (whole, half))
     assert abs(expected - found).max() < 0.01
