@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from ..datasets.dataset_files import classes_of
 from ..models.common.reparam import fold_branches
 from ..utils.config import datasets_of, is_classification, type_name
 from ..utils.errors import UserError
@@ -160,12 +161,15 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[BaseModel, tuple[str, ...]
     head = getattr(model, 'bbox_head', None) or getattr(model, 'head', None) or model.roi_head.bbox_head
     number = (head[-1] if isinstance(head, torch.nn.ModuleList) else head).num_classes
     known = [(meta.get('dataset_meta') or {}).get('classes')]
-    known += [(dataset.get('metainfo') or {}).get('classes') for dataset in datasets_of(cfg, 'test')]
-    names = next((tuple(classes) for classes in known if isinstance(classes, (list, tuple))), None)
-    if names is None or len(names) != number:
+    for dataset in datasets_of(cfg, 'test'):
+        # classes_of knows the datasets of MMDetection.
+        own = (dataset.get('metainfo') or {}).get('classes')
+        known.append(own if is_classification(cfg) else classes_of(dataset))
+    names = next((tuple(classes) for classes in known if classes), ())
+    if len(names) != number:
         raise UserError(
             f'the model has {number} classes, and {checkpoint} and the config name '
-            f'{"none" if names is None else len(names)}. Set test_dataloader.dataset.metainfo.classes in the config.'
+            f'{len(names)}. Set test_dataloader.dataset.metainfo.classes in the config.'
         )
     return model, names
 

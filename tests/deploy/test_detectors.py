@@ -1,9 +1,15 @@
 """The export of every kind of model. It takes minutes, so `make test-deploy` runs it, and `make test` does not."""
 
+import re
+
 import pytest
 
 from econvnext_mmdet.deploy.agreement import check_images
+from econvnext_mmdet.deploy.export import ExportOptions
 from econvnext_mmdet.deploy.runtime import ExportedModel
+from econvnext_mmdet.engine import exporting
+from econvnext_mmdet.engine.exporting import export_and_check
+from econvnext_mmdet.utils.errors import UserError
 
 pytestmark = pytest.mark.deploy
 
@@ -41,6 +47,17 @@ def test_half_weights_take_half_the_space_and_hardly_change_the_scores(exported,
     images = check_images(2, (96, 128)).numpy()
     expected, found = (ExportedModel(result.path)(images)['scores'] for result in (whole, half))
     assert abs(expected - found).max() < 0.01
+
+
+def test_a_file_that_loses_accuracy_is_removed(built, tmp_path, monkeypatch):
+    detector, out, said = built('retinanet'), tmp_path / 'net.onnx', []
+    options = ExportOptions(out=str(out), threads=1)
+    export_and_check(detector.cfg, detector.checkpoint, options, detector.cfg, said.append)
+    assert out.is_file() and re.fullmatch(r'coco/bbox_mAP: (0.\d{5}) with PyTorch, \1 with the exported file', said[-1])
+    monkeypatch.setattr(exporting, 'LARGEST_LOSS', dict(float32=-0.1))
+    with pytest.raises(UserError, match='loses 0.00000 of coco/bbox_mAP; expected at most -0.1 .*net.onnx was removed'):
+        export_and_check(detector.cfg, detector.checkpoint, options, detector.cfg)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_backbone_returns_its_maps(built, exported):
