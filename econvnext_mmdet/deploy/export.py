@@ -20,7 +20,7 @@ from ..datasets.dataset_files import classes_of
 from ..models.common.reparam import fold_branches
 from ..utils.config import datasets_of, is_classification, type_name
 from ..utils.errors import UserError
-from ..utils.files import check_extension, check_writable, whole_file, whole_folder
+from ..utils.files import check_extension, check_new_folder, check_writable, whole_file, whole_folder
 from ..utils.model import build_model
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits, named_tensors
@@ -114,6 +114,8 @@ def export(
     path = options.path(checkpoint)
     if options.format == 'onnx':
         check_writable(path)
+    else:
+        check_new_folder(path)
     model, names = load_model(cfg, checkpoint)
     form = form_of(fold_branches(deepcopy(model)), options.backbone)
     metadata = describe(cfg, form, names)

@@ -190,6 +190,8 @@ def test_wrong_input_leaves_no_file(built, tmp_path):
         export(built('classifier').cfg, detector.checkpoint, ExportOptions(out=out))
     with pytest.raises(UserError, match='no checkpoint file'):
         export(detector.cfg, 'none.pth', ExportOptions(out=out))
+    with pytest.raises(UserError, match='exists already. Remove it or choose another'):
+        export(detector.cfg, detector.checkpoint, ExportOptions(format='openvino', out=str(tmp_path)))
     cfg = detector.cfg.copy()
     cfg.model.test_cfg.nms.type = 'soft_nms'
     with pytest.raises(UserError, match="cannot export model.test_cfg.nms of the type soft_nms; expected type='nms'"):
