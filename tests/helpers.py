@@ -21,6 +21,25 @@ def assert_agrees(found, expected):
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+# Code that makes modules and packages look as if they were not installed. `{absent!r}` is the list of their names.
+HIDE = """
+import importlib.util
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in {absent!r} or name.partition('.')[0] in {absent!r}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+find_spec = importlib.util.find_spec
+def absent(name, package=None):
+    try:
+        return find_spec(name, package)
+    except ModuleNotFoundError:
+        return None
+importlib.util.find_spec = absent
+"""
+
+
 def options(shapes, work_dir):
     """Options that turn the demo config into a run of a few seconds: a narrow backbone, two epochs of three steps."""
     changes = {

@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
@@ -70,6 +71,11 @@ def read_annotations(dataset: dict) -> dict:
         UserError: The file is missing, is not JSON or does not hold an object.
     """
     return load_json(paths_of(dataset)[0], dict)
+
+
+def spread(length: int, number: int) -> list[int]:
+    """At most ``number`` indices of a sequence, spread evenly over its ``length``."""
+    return np.unique(np.linspace(0, length - 1, min(number, length)).round().astype(int)).tolist()
 
 
 def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:

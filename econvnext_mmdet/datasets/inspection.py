@@ -37,7 +37,7 @@ from ..utils.errors import UserError
 from ..utils.files import no_garbage_collection, whole_file
 from ..utils.progress import progress_bar
 from .checks import check_classes, check_evaluators, check_layout, check_num_classes, needs_of
-from .dataset_files import classes_of, find_absent, is_local_coco, paths_of, read_annotations
+from .dataset_files import classes_of, find_absent, is_local_coco, paths_of, read_annotations, spread
 
 EXAMPLES = 3  # per finding
 # COCO's sizes, as ranges of the area in pixels.
@@ -124,8 +124,7 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
 
     Returns:
         One inspection per pair of annotation file and image folder. A pair that both training and evaluation use gets
-            two. The inspection of a
-            dataset in a different format says that it was not inspected.
+            two. The inspection of a dataset in a different format says that it was not inspected.
 
     Raises:
         UserError: No split has a local dataset in COCO's format.
@@ -437,7 +436,7 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
     init_default_scope('mmdet')
     with redirect_stdout(io.StringIO()):  # pycocotools prints
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
+    chosen = spread(len(dataset), count)
     columns = int(np.ceil(np.sqrt(len(chosen))))
     figure = Figure(figsize=(4 * columns, 4 * -(-len(chosen) // columns)), layout='tight')
     for place, image in enumerate(_drawn(dataset, chosen), 1):

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from ..datasets.dataset_files import classes_of
+from ..datasets.dataset_files import classes_of, spread
 from ..models.common.reparam import fold_branches
 from ..utils.config import datasets_of, is_classification, type_name
 from ..utils.errors import UserError
@@ -26,7 +26,7 @@ from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits, named_tensors
 from .agreement import Agreement, check_images, compare, compare_backbone
 from .forms import BackboneForm, ClassifierForm, ExportForm, TwoStageForm, form_of
-from .images import load_images, paths_in_dataset, spread, test_steps
+from .images import load_images, paths_in_dataset, test_steps
 from .metadata import Metadata
 from .onnx_file import OPSET, build_onnx, halve, save_onnx
 from .openvino_folder import save_openvino
@@ -130,11 +130,6 @@ def export(
             save_openvino(whole, checked, metadata, half=False)
         else:
             checked = whole
-        if not ExportedModel(str(checked), options.threads).dynamic:
-            raise UserError(
-                f'cannot export this {type(model).__name__}: the result has a fixed batch, height or width, so it '
-                'would not run on other images. Nothing was written. Report this with the config.'
-            )
         say('comparing with PyTorch, on sizes and batches that were not used for the export')
         agreement = check_agreement(cfg, model, checked, options)
         if options.half:
@@ -224,17 +219,30 @@ def check_agreement(cfg: Config, model: BaseModel, path: Path, options: ExportOp
     """Compare an exported file with PyTorch, on images of the test set if they are here, or else on drawn images.
 
     Raises:
-        UserError: The outputs differ, see :func:`~.agreement.compare`.
+        UserError: The outputs differ, see :func:`~.agreement.compare`, or the file has a fixed input size.
     """
     try:
-        images = list(load_images(cfg, spread(paths_in_dataset(cfg, 'test'), 6)))
+        paths = paths_in_dataset(cfg, 'test')
+        images = list(load_images(cfg, [paths[place] for place in spread(len(paths), 6)]))
     except UserError:
         images = []
     batches = [batch_of(images, number, shape) for number, shape in CHECKED]
     if options.backbone:
-        return compare_backbone(model, ExportedModel(str(path), options.threads), batches)
-    predictor = ExportedClassifier if is_classification(cfg) else ExportedDetector
-    return compare(model, predictor(str(path), options.threads).eval(), batches)
+        exported = ExportedModel(str(path), options.threads)
+        _check_dynamic(exported, model)
+        return compare_backbone(model, exported, batches)
+    kind = ExportedClassifier if is_classification(cfg) else ExportedDetector
+    predictor = kind(str(path), options.threads).eval()
+    _check_dynamic(predictor.exported, model)
+    return compare(model, predictor, batches)
+
+
+def _check_dynamic(exported: ExportedModel, model: BaseModel) -> None:
+    if not exported.dynamic:
+        raise UserError(
+            f'cannot export this {type(model).__name__}: the result has a fixed batch, height or width, so it would '
+            'not run on other images. Nothing was written. Report this with the config.'
+        )
 
 
 def batch_of(images: list[np.ndarray], number: int, shape: tuple[int, int]) -> Tensor:

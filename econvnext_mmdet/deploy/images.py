@@ -73,9 +73,3 @@ def load_images(cfg: Config, paths: Sequence[str]) -> Iterator[np.ndarray]:
         except Exception as error:  # each decoder has its own exceptions
             raise UserError(f'cannot load the image {path}: {error}') from error
         yield np.ascontiguousarray(inputs.numpy().astype(np.uint8))
-
-
-def spread(paths: Sequence[str], number: int) -> list[str]:
-    """At most ``number`` of the paths, spread evenly over them."""
-    places = np.unique(np.linspace(0, len(paths) - 1, min(number, len(paths))).round().astype(int))
-    return [paths[place] for place in places]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..utils.config import is_classification, type_name
 from ..utils.errors import UserError
+from ..utils.model import unscaled_sample
 from .runtime import ExportedModel
 
 
@@ -90,8 +91,6 @@ class ExportedDetector(ExportedPredictor):
         self._paste = head._predict_by_feat_single
 
     def new_sample(self, image: np.ndarray) -> Any:
-        from ..utils.model import unscaled_sample
-
         return unscaled_sample(image.shape[-2:])
 
     def add(self, sample: Any, outputs: dict[str, Tensor]) -> None:

@@ -36,7 +36,6 @@ class ExportedModel:
     Args:
         path: The ``.onnx`` file, or the folder or ``.xml`` file of OpenVINO.
         threads: The number of CPU threads. Defaults to None: the runtime decides.
-        exact: Compute in float32 even where the CPU has bfloat16. Defaults to True. With False, OpenVINO decides.
 
     Attributes:
         metadata: What the file says about itself.
@@ -46,7 +45,7 @@ class ExportedModel:
         UserError: The file is missing, is damaged or was not written by this package, or the runtime is not installed.
     """
 
-    def __init__(self, path: str, threads: int | None = None, exact: bool = True):
+    def __init__(self, path: str, threads: int | None = None):
         self.path = path
         if not Path(path).exists():
             raise UserError(f'no exported file {path}')
@@ -59,7 +58,7 @@ class ExportedModel:
                 )
             (file,) = found
         open_file = _OnnxSession if file.suffix == '.onnx' else _OpenVINOSession
-        self._session: _Session = open_file(file, threads, exact)
+        self._session: _Session = open_file(file, threads)
         self.metadata = Metadata.from_text(self._session.metadata, path)
         self.dynamic = [not isinstance(self._session.input_shape[i], int) for i in (0, 2, 3)] == [True] * 3
 
@@ -88,7 +87,7 @@ class ExportedModel:
 
 
 class _OnnxSession:
-    def __init__(self, file: Path, threads: int | None, exact: bool):
+    def __init__(self, file: Path, threads: int | None):
         ort = library('onnxruntime')
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors only
@@ -109,13 +108,12 @@ class _OnnxSession:
 
 
 class _OpenVINOSession:
-    def __init__(self, file: Path, threads: int | None, exact: bool):
+    def __init__(self, file: Path, threads: int | None):
         ov = library('openvino')
-        settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY'}
+        # Where the CPU has bfloat16, OpenVINO would compute in it.
+        settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
         if threads is not None:
             settings['INFERENCE_NUM_THREADS'] = threads
-        if exact:
-            settings['INFERENCE_PRECISION_HINT'] = 'f32'
         try:
             model = ov.Core().read_model(file)
             self._compiled = ov.compile_model(model, 'CPU', settings)

@@ -1,5 +1,6 @@
 """The export of a RetinaNet, and what takes the exported file in place of a checkpoint."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -18,26 +19,16 @@ from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
 from econvnext_mmdet.utils.errors import UserError
 
-from ..helpers import ROOT
+from ..helpers import HIDE, ROOT
 
-WITHOUT = """
-import runpy, sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition('.')[0] in {absent!r} or name in {absent!r}:
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Absent())
-import importlib.util
-find_spec = importlib.util.find_spec
-def absent(name, package=None):
-    try:
-        return find_spec(name, package)
-    except ModuleNotFoundError:
-        return None
-importlib.util.find_spec = absent
+WITHOUT = (
+    HIDE
+    + """
+import runpy
 sys.argv = {argv!r}
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
+)
 
 
 @pytest.fixture(scope='module')
@@ -192,7 +183,7 @@ def test_wrong_input_leaves_no_file(built, tmp_path):
         export(detector.cfg, 'none.pth', ExportOptions(out=out))
     with pytest.raises(UserError, match='exists already. Remove it or choose another'):
         export(detector.cfg, detector.checkpoint, ExportOptions(format='openvino', out=str(tmp_path)))
-    cfg = detector.cfg.copy()
+    cfg = copy.deepcopy(detector.cfg)
     cfg.model.test_cfg.nms.type = 'soft_nms'
     with pytest.raises(UserError, match="cannot export model.test_cfg.nms of the type soft_nms; expected type='nms'"):
         export(cfg, detector.checkpoint, ExportOptions(out=out))
