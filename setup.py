@@ -51,6 +51,7 @@ setup(
     install_requires=['faster-coco-eval', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
     extras_require=dict(
         report=['jinja2'],
-        deploy=['onnx', 'onnxscript', 'onnxruntime', 'openvino'],
+        benchmark=['timm'],
+        deploy=['nncf', 'onnx', 'onnxscript', 'onnxruntime', 'openvino'],
     ),
 )

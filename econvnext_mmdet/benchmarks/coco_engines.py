@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask
 
 from ..evaluation.coco_eval import ENGINES, evaluate_files
 from ..evaluation.tables import align
 from ..utils.errors import UserError
+
+# The size of the images, in pixels.
+WIDTH, HEIGHT = 640, 480
 
 
 def make_boxes(images: int, classes: int, objects: float, detections: int, seed: int) -> tuple[dict, list]:
@@ -43,7 +47,7 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
         )
     rng = np.random.default_rng(seed)
     coco = dict(
-        images=[dict(id=i + 1, file_name=f'{i:012d}.jpg', width=640, height=480) for i in range(images)],
+        images=[dict(id=i + 1, file_name=f'{i:012d}.jpg', width=WIDTH, height=HEIGHT) for i in range(images)],
         annotations=[],
         categories=[dict(id=i + 1, name=f'class {i + 1}') for i in range(classes)],
     )
@@ -54,7 +58,7 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
             rng.choice(3, count, p=(0.41, 0.34, 0.25)),
             [rng.uniform(low, high, count) for low, high in ((6, 32), (32, 96), (96, 400))],
         )
-        boxes = np.stack([rng.uniform(0, 640 - sides), rng.uniform(0, 480 - sides), sides, sides], axis=1)
+        boxes = np.stack([rng.uniform(0, WIDTH - sides), rng.uniform(0, HEIGHT - sides), sides, sides], axis=1)
         labels = rng.integers(1, classes + 1, count)
         coco['annotations'] += [
             dict(id=i, image_id=image, category_id=label, bbox=box, area=box[2] * box[3], iscrowd=0)
@@ -74,26 +78,64 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
     return coco, entries
 
 
+def add_masks(coco: dict, entries: list, seed: int) -> None:
+    """Add masks to the content of the two files that :func:`make_boxes` makes, in place.
+
+    Each class has one random blob with 32 corners. The mask of an object or a detection is the blob of its class,
+    stretched to its box. The files have the same formats as those of COCO and of MMDetection: An object has a polygon,
+    and its area becomes that of the mask. A detection has a compressed RLE. The masks cover about half of their boxes,
+    so 46 % of the objects are small, 32 % medium and 22 % large.
+
+    Args:
+        coco: The content of the annotation file.
+        entries: The content of the results file.
+        seed: The seed of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    classes = len(coco['categories'])
+    # The logarithm of the distance from the center to a corner is a sum of five waves around the center.
+    angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    waves = np.arange(1, 6)[:, None]
+    heights = rng.normal(0, 0.4, (classes, 5, 1)) / np.sqrt(waves)
+    distances = np.exp(np.sum(heights * np.cos(waves * angles + rng.uniform(0, 2 * np.pi, (classes, 5, 1))), axis=1))
+    blobs = distances[..., None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    blobs -= blobs.min(axis=1, keepdims=True)
+    blobs /= blobs.max(axis=1, keepdims=True)  # each blob touches all sides of the unit square
+    for item in coco['annotations'] + entries:
+        box = np.array(item['bbox'])
+        polygon = (box[:2] + blobs[item['category_id'] - 1] * box[2:]).round(2).ravel().tolist()
+        (rle,) = mask.frPyObjects([polygon], HEIGHT, WIDTH)
+        if 'score' in item:
+            item['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode())
+        else:
+            item.update(segmentation=[polygon], area=float(mask.area(rle)))
+
+
 def _memory(field: str) -> float:
     """A field of Linux's memory statistics for this process, in MiB."""
     status = Path('/proc/self/status').read_text(encoding='utf-8')
     return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
 
 
-def _measure(annotations: str, results: str, engine: str) -> dict[str, Any]:
+def _measure(annotations: str, results: str, iou_type: str, engine: str) -> dict[str, Any]:
     """Evaluate with one engine, and measure its time and memory."""
     Path('/proc/self/clear_refs').write_text('5')  # resets the peak, so that the imports do not count
     before = _memory('VmRSS')
     start = time.perf_counter()
-    result = evaluate_files(annotations, results, ['bbox'], engine)['bbox']
+    result = evaluate_files(annotations, results, [iou_type], engine)[iou_type]
     seconds = time.perf_counter() - start
     return dict(stats=result.stats, engine=result.seconds, total=seconds, memory=_memory('VmHWM') - before)
 
 
-def compare_engines(images: int, classes: int, objects: float, detections: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Evaluate the same boxes with both engines, one after the other, each in its own process. Needs Linux.
+def compare_engines(
+    images: int, classes: int, objects: float, detections: int, seed: int, iou_type: str = 'bbox'
+) -> dict[str, dict[str, Any]]:
+    """Evaluate the same detections with both engines, one after the other, each in its own process. Needs Linux.
 
-    The arguments are those of :func:`make_boxes`.
+    The other arguments are those of :func:`make_boxes`.
+
+    Args:
+        iou_type: 'bbox' to evaluate boxes, 'segm' to evaluate masks, see :func:`add_masks`. Defaults to 'bbox'.
 
     Returns:
         The measurements by engine:
@@ -110,13 +152,16 @@ def compare_engines(images: int, classes: int, objects: float, detections: int, 
         raise UserError('the memory of a process can be measured only on Linux, which has /proc/self/clear_refs')
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / name) for name in ('annotations.json', 'results.json')]
-        for name, content in zip(files, make_boxes(images, classes, objects, detections, seed)):
+        contents = make_boxes(images, classes, objects, detections, seed)
+        if iou_type == 'segm':
+            add_masks(*contents, seed)
+        for name, content in zip(files, contents):
             Path(name).write_text(json.dumps(content), encoding='utf-8')
         measured = {}
         for engine in ENGINES:
             # In a new process, the memory of the other engine and of the generated data does not count.
             with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-                measured[engine] = pool.submit(_measure, files[0], files[1], engine).result()
+                measured[engine] = pool.submit(_measure, *files, iou_type, engine).result()
     return measured
 
 

@@ -16,7 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from ..engine.training import set_precision
-from ..models.common.reparam import fold_branches
+from ..models.fuse import fuse
 from ..utils.config import explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.model import build_model, unscaled_sample
@@ -108,7 +108,7 @@ def time_training(
 def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], passes: int = 10) -> tuple[list[float], str]:
     """Time one image through the backbone, neck and head of several models, without decoding and NMS.
 
-    The models are in evaluation mode with random weights, and their branches are folded as for inference. The image is
+    The models are in evaluation mode with random weights, and fused as for inference. The image is
     in memory. In a two-stage detector, the proposals are still decoded and go through NMS. After two passes each, the
     models are timed in turn, so that other work on the machine slows all of them down equally. All models are in
     memory at the same time. If stderr is a terminal, it shows a progress bar.
@@ -129,7 +129,7 @@ def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], passes: i
     on_gpu = device.startswith('cuda')
     calls = [
         (
-            fold_branches(build_network(cfg)).to(device),
+            fuse(build_network(cfg)).to(device),
             torch.rand(1, 3, *shape, device=device),
             [unscaled_sample(shape)],
         )

@@ -17,7 +17,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from ..datasets.dataset_files import classes_of, spread
-from ..models.common.reparam import fold_branches
+from ..models.fuse import fuse
 from ..utils.config import datasets_of, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.files import check_extension, check_new_folder, check_writable, whole_file, whole_folder
@@ -27,6 +27,8 @@ from ..weights.loading import check_fits, named_tensors
 from .agreement import Agreement, check_images, compare, compare_backbone
 from .forms import BackboneForm, ClassifierForm, ExportForm, TwoStageForm, form_of
 from .images import load_images, paths_in_dataset, test_steps
+from .int8 import FEW_IMAGES, calibration_paths, quantize_onnx
+from .libraries import library
 from .metadata import Metadata
 from .onnx_file import OPSET, build_onnx, halve, save_onnx
 from .openvino_folder import save_openvino
@@ -46,17 +48,22 @@ class ExportOptions:
         format: 'onnx' or 'openvino'. Defaults to 'onnx'.
         out: The ``.onnx`` file, or the folder for OpenVINO. Defaults to None: beside the checkpoint and named after it.
         half: Store the weights in half precision. Computation stays in float32. Defaults to False.
+        int8: Quantise the network to int8. Decoding and NMS stay in float32. Defaults to False.
+        calibration: The folder of images by which the ranges of the activations are found. Defaults to None: the
+            training set of the config.
         opset: The version of ONNX's operators. Defaults to 20.
         backbone: Export only the backbone, which returns its maps. Defaults to False.
         threads: The number of CPU threads of the comparison. Defaults to None: the runtime decides.
 
     Raises:
-        UserError: The format is unknown, or the name of the output does not fit it.
+        UserError: The format is unknown, the name of the output does not fit it, or options exclude each other.
     """
 
     format: str = 'onnx'
     out: str | None = None
     half: bool = False
+    int8: bool = False
+    calibration: str | None = None
     opset: int = OPSET
     backbone: bool = False
     threads: int | None = None
@@ -66,13 +73,18 @@ class ExportOptions:
             raise UserError(f'expected the format {" or ".join(FORMATS)}; got {self.format!r}')
         if self.out is not None and self.format == 'onnx':
             check_extension(self.out, ('.onnx',), '--out')
+        if self.half and self.int8:
+            raise UserError('--half and --int8 exclude each other. Give one of them.')
+        if self.calibration is not None and not self.int8:
+            raise UserError('--calibration has an effect only with --int8. Add --int8.')
 
     def path(self, checkpoint: str) -> str:
         """The path of the exported file or folder."""
         if self.out is not None:
             return self.out
         source = Path(checkpoint)
-        name = source.stem + ('-backbone' if self.backbone else '') + ('-half' if self.half else '')
+        weights = '-half' if self.half else '-int8' if self.int8 else ''
+        name = source.stem + ('-backbone' if self.backbone else '') + weights
         return str(source.with_name(name + ('.onnx' if self.format == 'onnx' else OPENVINO_FOLDER)))
 
 
@@ -84,7 +96,7 @@ class Exported:
         path: The file or folder.
         size: Its size in bytes.
         metadata: What it says about itself.
-        agreement: The comparison with PyTorch. With half weights, it was made before the weights were rounded.
+        agreement: The comparison with PyTorch. It was made before the weights were rounded to half precision or int8.
     """
 
     path: str
@@ -116,8 +128,13 @@ def export(
         check_writable(path)
     else:
         check_new_folder(path)
+    if options.int8:
+        library('onnxruntime.quantization' if options.format == 'onnx' else 'nncf')
+        paths = calibration_paths(cfg, options.calibration)
     model, names = load_model(cfg, checkpoint)
-    form = form_of(fold_branches(deepcopy(model)), options.backbone)
+    fused = deepcopy(model)
+    fuse(fused.backbone if options.backbone else fused)  # the maps of a backbone are normalised, so its norms must stay
+    form = form_of(fused, options.backbone)
     metadata = describe(cfg, form, names)
     say(f'translating the {type(model).__name__} into ONNX, opset {options.opset} (about a minute)')
     onnx_model = build_onnx(form, options.opset, metadata.to_text())
@@ -127,20 +144,32 @@ def export(
         if options.format == 'openvino':
             say("converting to OpenVINO's format")
             checked = Path(folder) / f'whole{OPENVINO_FOLDER}'
-            save_openvino(whole, checked, metadata, half=False)
+            save_openvino(whole, checked, metadata)
         else:
             checked = whole
         say('comparing with PyTorch, on sizes and batches that were not used for the export')
         agreement = check_agreement(cfg, model, checked, options)
+        calibration: list[np.ndarray] = []
         if options.half:
             metadata = replace(metadata, weights='float16')
+        if options.int8:
+            metadata = replace(metadata, weights='int8')
+            few = f', fewer than {FEW_IMAGES}: the file may lose accuracy' if len(paths) < FEW_IMAGES else ''
+            say(f'quantising to int8, with {len(paths)} images{few}')
+            calibration = list(load_images(cfg, paths))
         if options.format == 'onnx':
+            if options.half:
+                onnx_model = halve(onnx_model, metadata.to_text())
+            if options.int8:
+                onnx_model = quantize_onnx(onnx_model, calibration, metadata.to_text())
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             with whole_file(Path(path)) as part:
-                save_onnx(halve(onnx_model, metadata.to_text()) if options.half else onnx_model, part)
+                save_onnx(onnx_model, part)
+                _check_runs(part, options)
         else:
             with whole_folder(path) as part:
-                save_openvino(whole, part, metadata, half=options.half)
+                save_openvino(whole, part, metadata, options.half, calibration)
+                _check_runs(part, options)
         files = [Path(path)] if Path(path).is_file() else list(Path(path).iterdir())
     return Exported(path, sum(file.stat().st_size for file in files), metadata, agreement)
 
@@ -235,6 +264,13 @@ def check_agreement(cfg: Config, model: BaseModel, path: Path, options: ExportOp
     predictor = kind(str(path), options.threads).eval()
     _check_dynamic(predictor.exported, model)
     return compare(model, predictor, batches)
+
+
+def _check_runs(path: Path, options: ExportOptions) -> None:
+    """Check that the runtime opens a file and runs it on the sizes and batches of the comparison."""
+    exported = ExportedModel(str(path), options.threads)
+    for number, shape in CHECKED:
+        exported(check_images(number, shape).numpy())
 
 
 def _check_dynamic(exported: ExportedModel, model: BaseModel) -> None:

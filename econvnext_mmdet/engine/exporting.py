@@ -12,7 +12,7 @@ from ..utils.errors import UserError
 from .testing import test
 
 # The largest loss of AP or of top-1 accuracy, from 0 to 1, by the weights of the exported file.
-LARGEST_LOSS = dict(float32=0.0005, float16=0.002)
+LARGEST_LOSS = dict(float32=0.0005, float16=0.002, int8=0.005)
 # The metrics to compare, and the value of each for a perfect result.
 METRICS = {'coco/bbox_mAP': 1, 'coco/segm_mAP': 1, 'accuracy/top1': 100}
 

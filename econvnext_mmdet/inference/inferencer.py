@@ -15,7 +15,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..deploy.predictors import ExportedPredictor, use_exported
 from ..deploy.runtime import is_exported
-from ..models.common.reparam import fold_branches
+from ..models.fuse import fuse
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
 from ..weights.checkpoint import read_checkpoint
@@ -88,7 +88,7 @@ class StrictInferencer(DetInferencer):
         check_fits(model, self._state, self._path)
         del self._state
         super()._load_weights_to_model(model, checkpoint, cfg)
-        fold_branches(model)
+        fuse(model)
 
     def load(self, image: str | np.ndarray) -> tuple[tuple[int, int], dict]:
         """Load an image and prepare it for the model.

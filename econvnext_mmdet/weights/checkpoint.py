@@ -25,6 +25,8 @@ CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')
 # 20250801 is not a hash.
 HASH = re.compile(r'-(?!20\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\.)([0-9a-f]{8,64})\.[a-zA-Z]+$')
 HTTP = re.compile('https?://')
+# The name of the module that marks a fused model, see econvnext_mmdet.models.fuse.
+FUSED_MARK = 'fused'
 
 
 class Checkpoint(NamedTuple):
@@ -55,7 +57,8 @@ def read_checkpoint(path: str) -> Checkpoint:
             begin with it.
 
     Raises:
-        UserError: The file is missing, is truncated, is not a checkpoint, has no tensors or does not match its hash.
+        UserError: The file is missing, is truncated, is not a checkpoint, has no tensors, does not match its hash, or
+            holds a fused model.
     """
     path = str(path)
     if '://' not in path and not path.startswith('file:') and not Path(path).is_file():
@@ -81,7 +84,26 @@ def read_checkpoint(path: str) -> Checkpoint:
     state = tensors_of(checkpoint)
     if not state:
         raise UserError(f'{path} has no named tensors. Give a checkpoint with a state_dict.')
+    refuse_fused(state, path)
     return Checkpoint(state, checkpoint.get('meta') or {})
+
+
+def refuse_fused(state: dict[str, Tensor], path: str) -> None:
+    """Refuse the tensors of a fused model.
+
+    Args:
+        state: The tensors by name.
+        path: The file, for the message.
+
+    Raises:
+        UserError: A part of the model is fused.
+    """
+    if any(f'.{key}'.endswith(f'.{FUSED_MARK}.mark') for key in state):
+        raise UserError(
+            f'{path} is the checkpoint of a fused model: its BatchNorms are folded into its convolutions, so the model '
+            'of a config can neither load it nor go on training from it. Give the checkpoint that was fused, and call '
+            'fuse after loading it.'
+        )
 
 
 def tensors_of(checkpoint: Any) -> dict[str, Tensor]:

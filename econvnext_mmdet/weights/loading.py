@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..utils.errors import UserError, examples
-from .checkpoint import Checkpoint, read_checkpoint, tensors_of
+from .checkpoint import Checkpoint, read_checkpoint, refuse_fused, tensors_of
 
 # The backbone of a detector has output norms, and the backbone of a classifier does not. The file of a classifier may
 # therefore lack them.
@@ -178,6 +178,7 @@ def prepare_state(
             'checkpoint that training wrote, or start a new training run from these weights with load_from.'
         )
     state, own = tensors_of(checkpoint), named_tensors(model)
+    refuse_fused(state, path)
     modules = dict(model.named_modules())
     norms = {
         key

@@ -11,7 +11,7 @@ from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.engine.training import train
 from econvnext_mmdet.inference import inferencer
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
-from econvnext_mmdet.models.common.reparam import fold_branches
+from econvnext_mmdet.models.fuse import fuse
 from econvnext_mmdet.models.ppyoloe import PPYOLOEHead
 from econvnext_mmdet.utils.config import load_config
 
@@ -85,7 +85,7 @@ def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_p
         pictures=False,
     )
     folded = []
-    monkeypatch.setattr(inferencer, 'fold_branches', lambda model: folded.append(fold_branches(model)))
+    monkeypatch.setattr(inferencer, 'fuse', lambda model: folded.append(fuse(model)))
     detect(cfg.copy(), checkpoint, [str(tmp_path / 'data' / 'train')], detection_options)
     assert len(folded) == 1
     tested, inferred = (

@@ -17,7 +17,8 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from torch.utils.flop_counter import FlopCounterMode
 
-from econvnext_mmdet.models.common.reparam import RepConv, fold_branches
+from econvnext_mmdet.models.common.reparam import RepConv
+from econvnext_mmdet.models.fuse import fuse
 from econvnext_mmdet.models.ppyoloe import PPYOLOECSPResNet, PPYOLOEHead
 from econvnext_mmdet.models.yolov10 import YOLOv10CSPDarknet, YOLOv10PAFPN
 from econvnext_mmdet.utils.errors import UserError
@@ -267,7 +268,7 @@ def test_a_norm_that_cannot_be_folded_does_not_change():
     layer = RepConv(8, 8, (3, 1), norm_cfg=dict(type='GN', num_groups=2))
     x = torch.rand(1, 8, 4, 4)
     expected = layer.eval()(x)
-    assert torch.equal(fold_branches(layer)(x), expected) and layer.folded is None
+    assert torch.equal(fuse(layer)(x), expected) and layer.folded is None
 
 
 def random_statistics(model):
@@ -304,7 +305,7 @@ def test_folding_does_not_change_the_outputs(build, folded):
     before = sum(param.numel() for param in model.parameters())
     with torch.no_grad():
         expected = model(image)
-        found = fold_branches(fold_branches(model))(image)
+        found = fuse(fuse(model))(image)
     layers = [module for module in model.modules() if isinstance(module, RepConv)]
     assert len(layers) == folded and all(hasattr(layer.folded, 'weight') for layer in layers)
     assert sum(param.numel() for param in model.parameters()) < before

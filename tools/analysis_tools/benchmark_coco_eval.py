@@ -3,14 +3,18 @@
 
 import argparse
 
+from econvnext_mmdet.evaluation.coco_eval import GEOMETRY
 from econvnext_mmdet.utils import cli
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Compare the time and the peak memory of faster-coco-eval and pycocotools on random boxes with the '
-        "statistics of COCO's validation set. Takes some minutes.",
+        description='Compare the time and the peak memory of faster-coco-eval and pycocotools on random boxes or masks '
+        "with the statistics of COCO's validation set. Takes some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        '--iou-type', choices=tuple(GEOMETRY), default='bbox', help='evaluate boxes (bbox) or masks (segm)'
     )
     parser.add_argument('--images', type=int, default=5000, help='number of images')
     parser.add_argument('--classes', type=int, default=80, help='number of classes')

@@ -62,23 +62,3 @@ class RepConv(nn.Module):
 def _fold_norm(branch: ConvModule) -> nn.Conv2d:
     """The convolution that is equal to a convolution followed by its BatchNorm in evaluation."""
     return fuse_conv_bn_eval(branch.conv, branch.norm)
-
-
-def fold_branches(model: nn.Module) -> nn.Module:
-    """Prepare a trained model for inference: the same outputs from fewer operations.
-
-    This calls the method ``switch_to_deploy`` of every module that has one. Parallel convolutions are folded into one,
-    and a branch that only training uses is deleted.
-
-    Args:
-        model: The model. It is changed in place and left in evaluation mode. After this, it can neither be trained nor
-            load a checkpoint.
-
-    Returns:
-        The same model.
-    """
-    for module in list(model.eval().modules()):
-        switch_to_deploy = getattr(module, 'switch_to_deploy', None)
-        if switch_to_deploy is not None:
-            switch_to_deploy()
-    return model

@@ -2,26 +2,27 @@
 
 from collections import Counter
 from copy import deepcopy
+from typing import Any, cast
 
 import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...utils.errors import UserError
-from ...weights.checkpoint import FUSED_MARK
+from ..utils.errors import UserError
+from ..weights.checkpoint import FUSED_MARK
+from .econvnext import EConvNeXt
 
 
-class FusedMark(nn.Module):
+class FusedMark(nn.Identity):
     """A part of every fused model. It refuses to be trained, and its buffer marks the model's checkpoints as fused."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer('mark', torch.zeros(()))
-        super().train(False)
 
     def train(self, mode: bool = True) -> 'FusedMark':
-        """Do nothing in evaluation mode.
+        """Stay in evaluation mode.
 
         Raises:
             UserError: The model is to be trained.
@@ -31,7 +32,7 @@ class FusedMark(nn.Module):
                 'this model is fused for inference: its BatchNorms are folded into its convolutions, so it cannot be '
                 'trained. Train the model of the config and its checkpoint, and fuse the result.'
             )
-        return self
+        return super().train(mode)
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -59,7 +60,7 @@ def fuse(model: nn.Module) -> nn.Module:
     fuse_conv_bn(model)
     _fold_output_norms(model)
     model.add_module(FUSED_MARK, FusedMark())
-    return model
+    return model.eval()
 
 
 def _separate_shared(model: nn.Module) -> None:
@@ -72,22 +73,25 @@ def _separate_shared(model: nn.Module) -> None:
 
 
 def _fold_output_norms(model: nn.Module) -> None:
-    """Fold the output norms of a backbone into the lateral convolutions of an FPN.
+    """Fold the output norms of an EConvNeXt into the lateral convolutions of an FPN.
 
     For a 1x1 convolution W of a normalised map, W (s * x + t) + b = (W s) x + (W t + b).
     """
-    backbone, neck = getattr(model, 'backbone', None), getattr(model, 'neck', None)
-    if type(neck).__name__ != 'FPN':
+    backbone, neck = getattr(model, 'backbone', None), cast(Any, getattr(model, 'neck', None))
+    # A subclass of FPN may read the maps elsewhere too. The class is not imported, because a classifier must work
+    # without MMDetection.
+    if not isinstance(backbone, EConvNeXt) or type(neck).__name__ != 'FPN':
         return
     for lateral, index in zip(neck.lateral_convs, backbone.out_indices[neck.start_level :]):
         norm, conv = getattr(backbone, f'norm{index}', None), lateral.conv
         last = index == backbone.out_indices[neck.backbone_end_level - 1]
         read_twice = last and neck.add_extra_convs == 'on_input' and neck.num_outs > len(neck.lateral_convs)
-        if not isinstance(norm, _BatchNorm) or read_twice or conv.padding != (0, 0):
+        if not isinstance(norm, _BatchNorm) or read_twice:
             continue
+        norm = cast(Any, norm)  # its tensors are optional, but no config of ours leaves them out
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
         bias = conv.bias if conv.bias is not None else torch.zeros_like(conv.weight[:, 0, 0, 0])
-        conv.bias = nn.Parameter(bias.detach() + conv.weight.detach().sum((2, 3)) @ shift.detach())
-        conv.weight = nn.Parameter(conv.weight.detach() * scale.detach()[:, None, None])
+        conv.bias = nn.Parameter((bias + conv.weight[:, :, 0, 0] @ shift).detach())
+        conv.weight = nn.Parameter((conv.weight * scale[:, None, None]).detach())
         setattr(backbone, f'norm{index}', nn.Identity())

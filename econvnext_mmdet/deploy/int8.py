@@ -1,0 +1,144 @@
+"""Quantising an exported model to int8, after training."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from mmengine.config import Config
+
+from ..datasets.dataset_files import spread
+from ..utils.errors import UserError
+from .images import paths_in_dataset
+from .libraries import library
+from .metadata import PRODUCER
+
+if TYPE_CHECKING:
+    import onnx
+
+LEAST_IMAGES = 10  # with fewer, the ranges of the activations are a matter of chance
+FEW_IMAGES = 100
+MOST_IMAGES = 300  # with more, calibration takes longer, and the ranges hardly change
+
+# OpenVINO's operators with weights.
+LAYERS = ('Convolution', 'GroupConvolution', 'MatMul')
+# The inputs that hold features, of operators whose other inputs choose among features.
+FEATURE_INPUTS = {'ROIAlign': slice(1), 'Select': slice(1, 3)}
+
+
+def calibration_paths(cfg: Config, folder: str | None) -> list[str]:
+    """The images for calibration: at most 300, evenly spread.
+
+    Args:
+        cfg: The config.
+        folder: A folder of images. None for the training set of the config.
+
+    Raises:
+        UserError: There are fewer than 10 images.
+    """
+    if folder is None:
+        paths, source = paths_in_dataset(cfg, 'train'), 'the training set of the config'
+    elif not Path(folder).is_dir():
+        raise UserError(f'no folder {folder} for --calibration. Give a folder of images like those for training.')
+    else:
+        paths = sorted(str(path) for path in Path(folder).iterdir() if path.name.lower().endswith(IMG_EXTENSIONS))
+        source = folder
+    if len(paths) < LEAST_IMAGES:
+        raise UserError(
+            f'expected at least {LEAST_IMAGES} images for calibration, better {FEW_IMAGES} or more; found {len(paths)} '
+            f'in {source}. Give a folder with more images to --calibration.'
+        )
+    return [paths[place] for place in spread(len(paths), MOST_IMAGES)]
+
+
+def quantize_onnx(model: onnx.ModelProto, images: Sequence[np.ndarray], metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """Quantise the convolutions of an ONNX model, for ONNX Runtime.
+
+    Each convolution gets int8 weights with one scale per output channel, and uint8 inputs and outputs. Everything else
+    stays in float32.
+
+    Args:
+        model: The model. It is not changed.
+        images: The images for calibration, each (3, H, W) and uint8.
+        metadata: The new metadata.
+    """
+    onnx = library('onnx')
+    quantization = library('onnxruntime.quantization')
+    preparation = library('onnxruntime.quantization.shape_inference')
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.images = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self.images, None)
+            return None if image is None else {model.graph.input[0].name: image[None]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, target = (str(Path(folder) / f'{name}.onnx') for name in ('source', 'prepared', 'target'))
+        onnx.save(model, source)
+        # Its symbolic shape inference fails on detectors.
+        preparation.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            target,
+            Reader(),
+            op_types_to_quantize=['Conv'],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        quantized = onnx.load(target)
+    del quantized.opset_import[:], quantized.graph.value_info[:], quantized.metadata_props[:]
+    quantized.opset_import.extend(model.opset_import)
+    quantized.producer_name = PRODUCER
+    onnx.helper.set_model_props(quantized, dict(metadata))
+    return quantized
+
+
+def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
+    """Quantise the network of an OpenVINO model with NNCF. Decoding and NMS stay in float32.
+
+    Weights are symmetric and have one scale per output channel. Activations have one scale, and are asymmetric after
+    activation functions (NNCF's preset MIXED).
+
+    Args:
+        model: The ``openvino.Model``.
+        images: The images for calibration, each (3, H, W) and uint8.
+
+    Returns:
+        The quantised ``openvino.Model``.
+    """
+    nncf = library('nncf')
+    nncf.set_log_level(logging.ERROR)
+    network = _network(model)
+    others = [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() not in network]
+    return nncf.quantize(
+        model,
+        nncf.Dataset([image[None] for image in images]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=others, validate=False),
+    )
+
+
+def _network(model: Any) -> set[str]:
+    """The names of the nodes that compute features: everything that the features of some layer depend on.
+
+    The boxes and conditions by which features are chosen do not belong to it, because they come from decoding.
+    """
+    names: set[str] = set()
+    nodes = [node for node in model.get_ops() if node.get_type_name() in LAYERS]
+    while nodes:
+        node = nodes.pop()
+        if node.get_friendly_name() in names:
+            continue
+        names.add(node.get_friendly_name())
+        inputs = FEATURE_INPUTS.get(node.get_type_name(), slice(None))
+        nodes += [port.get_source_output().get_node() for port in node.inputs()[inputs]]
+    return names
