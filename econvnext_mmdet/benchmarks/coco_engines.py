@@ -82,9 +82,9 @@ def add_masks(coco: dict, entries: list, seed: int) -> None:
     """Add masks to the content of the two files that :func:`make_boxes` makes, in place.
 
     Each class has one random blob with 32 corners. The mask of an object or a detection is the blob of its class,
-    stretched to its box. The files have the same formats as those of COCO and of MMDetection: An object has a polygon,
-    and its area becomes that of the mask. A detection has a compressed RLE. The masks cover about half of their boxes,
-    so 46 % of the objects are small, 32 % medium and 22 % large.
+    stretched to its box. An object has a polygon, as in COCO, and its area becomes that of the mask. A detection has a
+    compressed RLE, as in the results files of MMDetection. The masks cover about half of their boxes, so more objects
+    are small than with boxes.
 
     Args:
         coco: The content of the annotation file.
@@ -161,7 +161,7 @@ def compare_engines(
         for engine in ENGINES:
             # In a new process, the memory of the other engine and of the generated data does not count.
             with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-                measured[engine] = pool.submit(_measure, *files, iou_type, engine).result()
+                measured[engine] = pool.submit(_measure, files[0], files[1], iou_type, engine).result()
     return measured
 
 

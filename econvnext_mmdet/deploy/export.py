@@ -128,9 +128,13 @@ def export(
         check_writable(path)
     else:
         check_new_folder(path)
+    calibration: list[np.ndarray] = []
     if options.int8:
         library('onnxruntime.quantization' if options.format == 'onnx' else 'nncf')
         paths = calibration_paths(cfg, options.calibration)
+        few = f', fewer than {FEW_IMAGES}: the file may lose accuracy' if len(paths) < FEW_IMAGES else ''
+        say(f'reading {len(paths)} images for the calibration{few}')
+        calibration = list(load_images(cfg, paths))
     model, names = load_model(cfg, checkpoint)
     fused = deepcopy(model)
     fuse(fused.backbone if options.backbone else fused)  # the maps of a backbone are normalised, so its norms must stay
@@ -149,14 +153,11 @@ def export(
             checked = whole
         say('comparing with PyTorch, on sizes and batches that were not used for the export')
         agreement = check_agreement(cfg, model, checked, options)
-        calibration: list[np.ndarray] = []
         if options.half:
             metadata = replace(metadata, weights='float16')
         if options.int8:
             metadata = replace(metadata, weights='int8')
-            few = f', fewer than {FEW_IMAGES}: the file may lose accuracy' if len(paths) < FEW_IMAGES else ''
-            say(f'quantising to int8, with {len(paths)} images{few}')
-            calibration = list(load_images(cfg, paths))
+            say('quantising to int8')
         if options.format == 'onnx':
             if options.half:
                 onnx_model = halve(onnx_model, metadata.to_text())
