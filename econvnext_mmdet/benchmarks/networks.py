@@ -67,7 +67,8 @@ def build(entry: Entry) -> nn.Module:
     """
     if not entry.origin.endswith('.py'):
         return timm_library().create_model(entry.origin, pretrained=False)
-    cfg = load_config(entry.origin, dict(entry.options))
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in entry.options}
+    cfg = load_config(entry.origin, options)
     return TensorNetwork(build_network(cfg), not is_classification(cfg))
 
 

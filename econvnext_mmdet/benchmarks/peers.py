@@ -1,5 +1,6 @@
 """The networks of the speed comparison: E-ConvNeXt, its peers, and the detectors with either."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,11 +81,12 @@ CLASSIFIERS = (
 )
 
 
-def _detector(folder: str, config: str, size: tuple[int, int], *published: Any) -> Entry:
-    """A detector. Its name is that of its config without the schedule."""
-    name = config.partition('_8xb32')[0].partition('_1x')[0].partition('_36e')[0].replace('_fpn', '')
-    origin = f'{folder}/{config}.py'
-    return Entry(name, name, origin, *published, size=size, ours='e-convnext' in name)
+def _detector(
+    folder: str, config: str, size: tuple[int, int], accuracy: float | None = None, source: str = ''
+) -> Entry:
+    """A detector. Its name is that of its config without the neck and the schedule."""
+    name = re.sub('_fpn|_1x_coco|_36e_coco|_8xb32-300e_coco', '', config)
+    return Entry(name, name, f'{folder}/{config}.py', accuracy, source, size, 'e-convnext' in name)
 
 
 R18 = Entry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,12 @@ class Job(NamedTuple):
     shape: tuple[int, int]
 
 
-def check_runtimes(runtimes: list[str], batch_size: int) -> None:
+def default_runtimes() -> list[str]:
+    """The runtimes to measure if the user names none: those that the device has, without compilation."""
+    return ['eager'] if torch.cuda.is_available() else ['eager', 'onnxruntime', 'openvino']
+
+
+def check_runtimes(runtimes: Sequence[str], batch_size: int) -> None:
     """Check that the device and the size of the batch allow the runtimes.
 
     Args:

@@ -108,7 +108,7 @@ def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
     """Quantise the network of an OpenVINO model with NNCF. Channel attention, decoding and NMS stay in float32.
 
     Weights are symmetric and have one scale per output channel. Activations have one scale, and are asymmetric after
-    activation functions (NNCF's preset MIXED).
+    activation functions (NNCF's preset MIXED). Ranges are from the smallest to the largest value that occurs.
 
     Args:
         model: The ``openvino.Model``.
@@ -118,6 +118,7 @@ def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
         The quantised ``openvino.Model``.
     """
     nncf = library('nncf')
+    ranges = library('nncf.quantization.range_estimator').RangeEstimatorParametersSet
     nncf.set_log_level(logging.ERROR)
     quantized = _network(model) - _attention(_openvino_nodes(model))
     others = [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() not in quantized]
@@ -125,6 +126,9 @@ def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
         model,
         nncf.Dataset([image[None] for image in images]),
         preset=nncf.QuantizationPreset.MIXED,
+        # By default, NNCF takes the mean of the ranges of all regions in a second stage. Most of them are empty, so the
+        # mean is far too small.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges.MINMAX),
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=others, validate=False),
     )

@@ -39,6 +39,7 @@ class ExportedModel:
 
     Attributes:
         metadata: What the file says about itself.
+        runtime: 'ONNX Runtime' or 'OpenVINO'.
         dynamic: Whether the batch, the height and the width of the input are dynamic.
 
     Raises:
@@ -59,6 +60,7 @@ class ExportedModel:
             (file,) = found
         open_file = _OnnxSession if file.suffix == '.onnx' else _OpenVINOSession
         self._session: _Session = open_file(file, threads)
+        self.runtime = 'ONNX Runtime' if file.suffix == '.onnx' else 'OpenVINO'
         self.metadata = Metadata.from_text(self._session.metadata, path)
         self.dynamic = [not isinstance(self._session.input_shape[i], int) for i in (0, 2, 3)] == [True] * 3
 

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from ..utils.errors import UserError
 from ..weights.checkpoint import pretrained_of
 from ..weights.loading import load_backbone
+from .depthwise import DepthwiseConv
 
 # MMCV registers these names too. With this table, the backbone needs only PyTorch and MMEngine.
 TORCH_LAYERS = dict(BN=nn.BatchNorm2d, SyncBN=nn.SyncBatchNorm, GELU=nn.GELU)
@@ -87,7 +88,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, drop_path: float, norm_cfg: dict, act_cfg: dict):
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.dwconv = DepthwiseConv(channels)
         self.norm1 = build_norm(norm_cfg, channels)
         self.pwconv1 = nn.Conv2d(channels, 4 * channels, 1)
         self.act = build_layer(act_cfg)

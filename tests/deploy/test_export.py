@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from econvnext_mmdet.benchmarks.exported_files import compare_files, file_table
 from econvnext_mmdet.deploy import run_onnx
 from econvnext_mmdet.deploy.agreement import check_images
 from econvnext_mmdet.deploy.export import ExportOptions, export, load_model
@@ -216,3 +217,22 @@ def test_a_file_that_is_no_export_is_an_error(retinanet, tmp_path, damage):
         ExportedModel(str(path))
     with pytest.raises(UserError, match='no exported file'):
         ExportedModel(str(tmp_path / 'none.onnx'))
+
+
+def test_the_comparison_of_files_has_accuracy_size_and_time_of_each(retinanet, capsys):
+    detector, path = retinanet
+    results = compare_files(detector.cfg.copy(), detector.checkpoint, [path], images=3, threads=1)
+    assert [(result.runtime, result.weights) for result in results] == [
+        ('PyTorch', 'float32'),
+        ('ONNX Runtime', 'float32'),
+    ]
+    expected = run_test(detector.cfg.copy(), detector.checkpoint)['coco/bbox_mAP']
+    for result in results:
+        assert result.metrics == {'coco/bbox_mAP': pytest.approx(expected, abs=1e-4)}
+        assert len(result.times) == 3 and min(result.times) > 0
+        assert result.size == Path(result.file).stat().st_size
+    lines = file_table(results).splitlines()
+    assert lines[0] == '| runtime | weights | box AP | MiB | ms per image |' and len(lines) == 4
+    assert f'| {expected:.4f} |' in lines[2]
+    with pytest.raises(UserError, match='is no exported file: expected an .onnx file'):
+        compare_files(detector.cfg.copy(), detector.checkpoint, [detector.checkpoint])
