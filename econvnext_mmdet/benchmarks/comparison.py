@@ -1,26 +1,22 @@
 """Timing E-ConvNeXt and its peers in turn, in the runtimes that are used for them."""
 
 import datetime
-import multiprocessing
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
 from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..utils.errors import UserError
 from ..utils.progress import progress_bar
 from .complexity import Complexity, count
+from .memory import check_memory, peaks
 from .networks import build, for_inference
 from .peers import DETECTORS, Entry
 from .runtimes import Job, check_runtimes, prepare
@@ -165,8 +161,9 @@ def _compare(
     jobs = [job for group in groups for job in group]
     for batch_size in {job.batch_size for job in jobs}:
         check_runtimes(runtimes, batch_size)
-    if memory and not torch.cuda.is_available() and not Path('/proc/self/clear_refs').exists():
-        raise UserError('--memory needs Linux, which has /proc/self/clear_refs, or a GPU')
+    if memory:
+        check_memory()
+    entries = list(dict.fromkeys(job.entry for job in jobs))
     failures: list[str] = []
     measurements: list[Measurement] = []
     with _threads(threads) as used, progress_bar(auto_refresh=False) as progress:
@@ -175,12 +172,13 @@ def _compare(
             for group in groups:
                 measurements += _measure(group, runtime, rounds, used, counts, failures, progress)
         if memory:
-            peaks = _peaks(jobs, used, progress)
-            for measured in measurements:
-                if measured.runtime == 'eager':
-                    measured.memory = peaks[measured.name, measured.batch_size, measured.height, measured.width]
+            for entry in _track(progress, entries, 'measuring memory'):
+                own = [job for job in jobs if job.entry == entry]
+                found = dict(zip(own, peaks(own, used)))
+                for measured in measurements:
+                    if (measured.name, measured.runtime) == (entry.name, 'eager'):
+                        measured.memory = found[Job(entry, measured.batch_size, (measured.height, measured.width))]
         device = _device_name(torch.cuda.is_available())
-    entries = list(dict.fromkeys(job.entry for job in jobs))
     params = {job.entry: counts[job].params for job in jobs}
     return Comparison(
         dict(
@@ -285,46 +283,6 @@ def take_turns(
             _wait(on_gpu)
             measured.append(1000 * (time.perf_counter() - start))
     return [measured[WARM_UP:] for measured in times]
-
-
-def _peaks(jobs: Sequence[Job], threads: int, progress: Progress) -> dict[tuple[str, int, int, int], float]:
-    """The peak memory in MiB of each job, by the name, the batch size, the height and the width.
-
-    The jobs of one network share a process, and small ones come first: freed memory that the process keeps is then no
-    larger than what the next job needs.
-    """
-    peaks = {}
-    for entry in _track(progress, list(dict.fromkeys(job.entry for job in jobs)), 'measuring memory'):
-        own = [job for job in jobs if job.entry == entry]
-        own.sort(key=lambda job: job.batch_size * job.shape[0] * job.shape[1])
-        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-            for job in own:
-                height, width = job.shape
-                peaks[entry.name, job.batch_size, height, width] = pool.submit(_peak, job, threads).result()
-    return peaks
-
-
-def _peak(job: Job, threads: int) -> float:
-    """The peak memory in MiB of one eager call, with the weights, above what the process used before."""
-    MMLogger.get_instance('benchmark', log_level='ERROR')  # MMEngine would log a line for each classifier
-    torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        allocated = torch.cuda.memory_allocated()
-        call = prepare(job, 'eager', threads)
-        torch.cuda.reset_peak_memory_stats()
-        call()
-        return (torch.cuda.max_memory_allocated() - allocated) / 2**20
-    before = _status('VmRSS')
-    call = prepare(job, 'eager', threads)
-    Path('/proc/self/clear_refs').write_text('5')  # resets the peak
-    call()
-    return _status('VmHWM') - before
-
-
-def _status(field: str) -> float:
-    """A field of Linux's memory statistics for this process, in MiB."""
-    status = Path('/proc/self/status').read_text(encoding='utf-8')
-    return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
 
 
 def _versions() -> Iterator[tuple[str, str]]:

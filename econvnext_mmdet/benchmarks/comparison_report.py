@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from ..utils.files import whole_file, write_json
@@ -241,8 +241,8 @@ def _style(axes: Axes, comparison: Comparison, first: Measurement) -> None:
     )
     axes.set_xlabel('milliseconds per call (median, logarithmic)')
     axes.set_ylabel('published top-1 on ImageNet-1k (%)' if comparison.metric == 'top-1' else 'published COCO box AP')
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)

@@ -1,5 +1,7 @@
 """Building the networks of the speed comparison, with random weights, in the form for training or for inference."""
 
+import sys
+from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -68,8 +70,9 @@ def build(entry: Entry) -> nn.Module:
     if not entry.origin.endswith('.py'):
         return timm_library().create_model(entry.origin, pretrained=False)
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in entry.options}
-    cfg = load_config(entry.origin, options)
-    return TensorNetwork(build_network(cfg), not is_classification(cfg))
+    with redirect_stdout(sys.stderr):  # MMDetection reports missing data sets to stdout, which is for the results
+        cfg = load_config(entry.origin, options)
+        return TensorNetwork(build_network(cfg), not is_classification(cfg))
 
 
 def for_inference(network: nn.Module) -> nn.Module:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ..deploy.forms import form_of
-from ..deploy.int8 import quantize_onnx, quantize_openvino
 from ..deploy.libraries import library
 from ..deploy.onnx_file import INPUT, OPSET, build_onnx
 from ..utils.errors import UserError
@@ -72,6 +73,11 @@ def prepare(job: Job, runtime: str, threads: int) -> Callable[[], object]:
     Raises:
         UserError: A library is missing.
     """
+    with redirect_stdout(sys.stderr):  # exporters report to stdout, which is for the results
+        return _prepare(job, runtime, threads)
+
+
+def _prepare(job: Job, runtime: str, threads: int) -> Callable[[], object]:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.manual_seed(0)
     images = torch.rand(job.batch_size, 3, *job.shape, device=device)
@@ -131,6 +137,8 @@ def _onnx(network: nn.Module, images: Tensor) -> tuple[onnx.ModelProto, np.ndarr
 def _onnxruntime(model: onnx.ModelProto, images: np.ndarray, int8: bool, threads: int) -> Callable[[], object]:
     ort = library('onnxruntime')
     if int8:
+        from ..deploy.int8 import quantize_onnx  # the import takes seconds
+
         model = quantize_onnx(model, _calibration(images), {})
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors only
@@ -147,6 +155,8 @@ def _openvino(model: onnx.ModelProto, images: np.ndarray, int8: bool, threads: i
     graph: Any = ov.Core().read_model(model.SerializeToString())
     graph.reshape(images.shape)  # the form of a two-stage detector has a dynamic size
     if int8:
+        from ..deploy.int8 import quantize_openvino  # the import takes seconds
+
         graph = quantize_openvino(graph, _calibration(images))
     settings = dict(PERFORMANCE_HINT='LATENCY', INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=threads)
     compiled = ov.compile_model(graph, 'CPU', settings)
@@ -156,4 +166,4 @@ def _openvino(model: onnx.ModelProto, images: np.ndarray, int8: bool, threads: i
 def _calibration(images: np.ndarray) -> list[np.ndarray]:
     """Random images (3, H, W) of the type of ``images``."""
     rng = np.random.default_rng(0)
-    return [(rng.permutation(images[0].reshape(-1))).reshape(images.shape[1:]) for _ in range(CALIBRATION)]
+    return [rng.permutation(images[0].reshape(-1)).reshape(images.shape[1:]) for _ in range(CALIBRATION)]

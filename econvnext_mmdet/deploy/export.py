@@ -30,7 +30,7 @@ from .images import load_images, paths_in_dataset, test_steps
 from .int8 import FEW_IMAGES, calibration_paths, quantize_onnx
 from .libraries import library
 from .metadata import Metadata
-from .onnx_file import OPSET, build_onnx, halve, save_onnx
+from .onnx_file import OPSET, OPSETS, build_onnx, halve, save_onnx
 from .openvino_folder import save_openvino
 from .predictors import ExportedClassifier, ExportedDetector
 from .runtime import OPENVINO_FOLDER, ExportedModel
@@ -56,7 +56,8 @@ class ExportOptions:
         threads: The number of CPU threads of the comparison. Defaults to None: the runtime decides.
 
     Raises:
-        UserError: The format is unknown, the name of the output does not fit it, or options exclude each other.
+        UserError: The format or the opset is unknown, the name of the output does not fit the format, or options
+            exclude each other.
     """
 
     format: str = 'onnx'
@@ -73,6 +74,8 @@ class ExportOptions:
             raise UserError(f'expected the format {" or ".join(FORMATS)}; got {self.format!r}')
         if self.out is not None and self.format == 'onnx':
             check_extension(self.out, ('.onnx',), '--out')
+        if self.opset not in OPSETS:
+            raise UserError(f'expected an opset from {OPSETS[0]} to {OPSETS[-1]}; got {self.opset}')
         if self.half and self.int8:
             raise UserError('--half and --int8 exclude each other. Give one of them.')
         if self.calibration is not None and not self.int8:

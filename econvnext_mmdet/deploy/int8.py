@@ -126,8 +126,8 @@ def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
         model,
         nncf.Dataset([image[None] for image in images]),
         preset=nncf.QuantizationPreset.MIXED,
-        # By default, NNCF takes the mean of the ranges of all regions in a second stage. Most of them are empty, so the
-        # mean is far too small.
+        # By default, NNCF averages the ranges of the regions in a second stage. Many of them are empty, which would make
+        # the ranges too small.
         advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges.MINMAX),
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=others, validate=False),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..utils.errors import UserError
 from .forms import ExportForm
 from .libraries import library
 from .metadata import PRODUCER
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT = 'images'
 OPSET = 20
-OPSETS = (18, 23)  # the exporter's lowest, and the highest that was tried
+OPSETS = range(18, 24)  # from the exporter's lowest to the highest that was tried
 LARGE = 128  # the number of values from which a tensor's weights are worth halving
 # Names of the dimensions that depend on the input. The exporter names them by long expressions.
 DIMENSIONS = {INPUT: ('batch', None, 'height', 'width'), 'masks': ('batch', 'detections', None, None)}
@@ -31,17 +30,14 @@ def build_onnx(form: ExportForm, opset: int, metadata: Mapping[str, str]) -> onn
 
     Args:
         form: The form, in evaluation mode on the CPU.
-        opset: The version of ONNX's operators.
+        opset: The version of ONNX's operators, one of ``OPSETS``.
         metadata: Texts to store in the model.
 
     Raises:
-        UserError: The opset is out of range, or a library is missing.
+        UserError: A library is missing.
     """
     onnx = library('onnx')
     library('onnxscript')
-    low, high = OPSETS
-    if not low <= opset <= high:
-        raise UserError(f'expected an opset from {low} to {high}; got {opset}')
     images = torch.zeros(2, 3, 160, 224, dtype=torch.uint8)
     size = torch.export.Dim.DYNAMIC
     with torch.no_grad():

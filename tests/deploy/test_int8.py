@@ -150,4 +150,9 @@ def test_other_kinds_can_be_quantised(built, shapes, tmp_path, kind):
     )
     result = export(built(kind).cfg, built(kind).checkpoint, options)
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 130), dtype=np.uint8)
-    assert ExportedModel(result.path)(images)['scores'].shape[0] == 2 and result.metadata.weights == 'int8'
+    outputs = ExportedModel(result.path)(images)
+    assert outputs['scores'].shape[0] == 2 and result.metadata.weights == 'int8'
+    assert all(np.isfinite(values).all() for values in outputs.values())
+    if kind == 'mask_rcnn':
+        found = outputs['masks'][outputs['labels'] >= 0]
+        assert len(found) > 1 and found.std(0).max() > 0.01  # each detection has a mask of its own

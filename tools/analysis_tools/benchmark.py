@@ -2,6 +2,8 @@
 """Compare the speed of E-ConvNeXt and its peers: tools/analysis_tools/benchmark.py --out work_dirs/benchmark"""
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 
 from econvnext_mmdet.utils import cli
 
@@ -60,13 +62,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
-    from mmengine.logging import MMLogger
+    with redirect_stdout(sys.stderr):  # MMDetection reports missing data sets to stdout
+        from mmengine.logging import MMLogger
 
-    from econvnext_mmdet.benchmarks.comparison import compare, compare_sizes
-    from econvnext_mmdet.benchmarks.comparison_report import save_comparison, sizes_to_markdown, to_markdown
-    from econvnext_mmdet.benchmarks.peers import choose
-    from econvnext_mmdet.benchmarks.runtimes import default_runtimes
-    from econvnext_mmdet.utils.files import check_writable
+        from econvnext_mmdet.benchmarks.comparison import compare, compare_sizes
+        from econvnext_mmdet.benchmarks.comparison_report import save_comparison, sizes_to_markdown, to_markdown
+        from econvnext_mmdet.benchmarks.peers import choose
+        from econvnext_mmdet.benchmarks.runtimes import default_runtimes
+        from econvnext_mmdet.utils.files import check_writable
 
     MMLogger.get_instance('benchmark', log_level='ERROR')  # MMEngine would log a line for each classifier
     entries = choose(args.models)
