@@ -126,7 +126,7 @@ def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
         model,
         nncf.Dataset([image[None] for image in images]),
         preset=nncf.QuantizationPreset.MIXED,
-        # By default, NNCF averages the ranges of the regions in a second stage. Many of them are empty, which would make
+        # By default, NNCF averages the ranges of the regions in a second stage. Many of them are empty, which makes
         # the ranges too small.
         advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges.MINMAX),
         subset_size=len(images),
