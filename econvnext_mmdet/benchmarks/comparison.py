@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from ..utils.errors import UserError
 from ..utils.progress import progress_bar
@@ -167,7 +167,7 @@ def _compare(
     failures: list[str] = []
     measurements: list[Measurement] = []
     with _threads(threads) as used, progress_bar(auto_refresh=False) as progress:
-        counts = {job: _count(job) for job in _track(progress, jobs, 'counting')}
+        counts = {job: _count(job, for_inference(build(job.entry))) for job in _track(progress, jobs, 'counting')}
         for runtime in runtimes:
             for group in groups:
                 measurements += _measure(group, runtime, rounds, used, counts, failures, progress)
@@ -216,9 +216,9 @@ def _track(progress: Progress, items: Sequence, description: str) -> Iterator:
     progress.remove_task(task)
 
 
-def _count(job: Job) -> Complexity:
-    """The parameters of a network, and the multiply-adds for a batch."""
-    counted = count(for_inference(build(job.entry)), torch.zeros(1, 3, *job.shape))
+def _count(job: Job, network: nn.Module) -> Complexity:
+    """The parameters of a network, and the multiply-adds of its forward pass for a batch."""
+    counted = count(network, torch.zeros(1, 3, *job.shape))
     return Complexity(counted.params, counted.macs * job.batch_size)
 
 
@@ -237,12 +237,7 @@ def _measure(
     for job in _track(progress, jobs, f'preparing {runtime}'):
         try:
             call = prepare(job, runtime, threads)
-            if runtime == 'train':
-                with FlopCounterMode(display=False) as counter:
-                    call()
-                macs[job] = counter.get_total_flops() // 2
-            else:
-                call()
+            call()
         except UserError:
             raise
         except Exception as error:  # exporters and compilers can raise anything
@@ -250,6 +245,10 @@ def _measure(
             failures.append(f'{runtime} cannot run {job.entry.title}: {type(error).__name__}: {reason}')
             continue
         prepared[job] = call
+        if runtime == 'train':
+            # Backward, a layer computes the gradients of its input and of its weights: as much as forward, each.
+            # torch counts too much for the weights of a grouped convolution.
+            macs[job] = 3 * _count(job, build(job.entry)).macs
     matrix = torch.rand(MATRIX, MATRIX, device='cuda' if torch.cuda.is_available() else 'cpu')
     *times, products = take_turns([*prepared.values(), lambda: matrix @ matrix], rounds, progress, f'timing {runtime}')
     rate = MATRIX**3 / (median(products) / 1000)

@@ -160,7 +160,7 @@ def _settings(comparison: Comparison) -> str:
     environment = comparison.environment
     versions = ', '.join(f'{name} {number}' for name, number in environment['versions'].items())
     return (
-        f'{environment["device"]}; {environment["rounds"]} rounds; {environment["date"]}; {versions}. The weights are '
+        f'{environment["device"]}; rounds: {environment["rounds"]}; {environment["date"]}; {versions}. The weights are '
         'random, BatchNorms are folded and parallel branches merged, except for training. int8 is calibrated on random '
         'images, so only its speed means anything.'
     )
@@ -226,6 +226,7 @@ def plot(comparison: Comparison) -> Figure | None:
             x, y = zip(*some)
             axes.scatter(x, y, color=color, s=42 if ours else 28, zorder=3, label=label)
     _style(axes, comparison, shown[0][1])
+    figure.legend(loc='outside lower center', ncols=3, frameon=False)
     figure.draw_without_rendering()
     _label(axes, points, [network for network, _ in shown])
     return figure
@@ -246,7 +247,6 @@ def _style(axes: Axes, comparison: Comparison, first: Measurement) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(loc='lower right', frameon=False)
 
 
 def _label(axes: Axes, points: Sequence[tuple[float, float]], networks: Sequence[Network]) -> None:

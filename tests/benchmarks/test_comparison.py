@@ -1,6 +1,7 @@
 """These tests check what is timed, in which order, and what is made of the times, not how long a network takes."""
 
 import json
+import subprocess
 import sys
 from dataclasses import asdict
 
@@ -188,16 +189,19 @@ def test_sizes_of_a_network_take_turns(monkeypatch):
 
 
 @pytest.mark.parametrize('runtime', ['channels_last', 'onnxruntime', 'openvino'])
-def test_a_runtime_computes_what_the_network_computes(runtime):
+def test_a_runtime_computes_what_the_network_computes(runtime, monkeypatch):
+    """The eager outputs come from a spy, because calls that are timed return nothing."""
     job = runtimes.Job(entry_of('resnet18'), 1, (64, 64))
-    call = runtimes.prepare(job, runtime, threads=1)
-    assert call is not None
-    call()
+    found = []
+    for name in ('eager', runtime):
+        with monkeypatch.context() as patch:
+            patch.setattr(runtimes, '_inference', lambda network, images: lambda: network(images).detach().numpy())
+            outputs = runtimes.prepare(job, name, threads=1)()
+        found.append(outputs if name in runtimes.TORCH else outputs[0])
+    assert abs(found[1] - found[0]).max() <= 1e-4 * abs(found[0]).max()
 
 
 def test_the_tool_writes_three_files(tmp_path):
-    import subprocess
-
     command = [sys.executable, TOOL, '--models', 'e-convnext-mini', 'starnet_s4', '--runtimes', 'eager', 'train']
     command += ['--shape', '64', '64', '--batch-size', '2', '--rounds', '1', '--threads', '1', '--out', str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -206,6 +210,6 @@ def test_the_tool_writes_three_files(tmp_path):
     content = json.loads((tmp_path / 'benchmark.json').read_text())
     eager, train = content['measurements'][0], content['measurements'][2]
     assert (eager['runtime'], train['runtime'], content['environment']['threads']) == ('eager', 'train', 1)
-    assert 2 < train['macs'] / eager['macs'] < 3.1
+    assert train['macs'] / eager['macs'] == pytest.approx(3, rel=0.02)
     assert (tmp_path / 'benchmark.md').read_text() + '\n' == done.stdout
     assert '<svg' in (tmp_path / 'benchmark.svg').read_text()
