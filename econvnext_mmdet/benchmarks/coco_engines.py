@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import re
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from pycocotools import mask
 from ..evaluation.coco_eval import ENGINES, evaluate_files
 from ..evaluation.tables import align
 from ..utils.errors import UserError
+from .device import process_memory
 
 # The size of the images, in pixels.
 WIDTH, HEIGHT = 640, 480
@@ -111,20 +111,14 @@ def add_masks(coco: dict, entries: list, seed: int) -> None:
             item.update(segmentation=[polygon], area=float(mask.area(rle)))
 
 
-def _memory(field: str) -> float:
-    """A field of Linux's memory statistics for this process, in MiB."""
-    status = Path('/proc/self/status').read_text(encoding='utf-8')
-    return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
-
-
 def _measure(annotations: str, results: str, iou_type: str, engine: str) -> dict[str, Any]:
     """Evaluate with one engine, and measure its time and memory."""
     Path('/proc/self/clear_refs').write_text('5')  # resets the peak, so that the imports do not count
-    before = _memory('VmRSS')
+    before = process_memory('VmRSS')
     start = time.perf_counter()
     result = evaluate_files(annotations, results, [iou_type], engine)[iou_type]
     seconds = time.perf_counter() - start
-    return dict(stats=result.stats, engine=result.seconds, total=seconds, memory=_memory('VmHWM') - before)
+    return dict(stats=result.stats, engine=result.seconds, total=seconds, memory=process_memory('VmHWM') - before)
 
 
 def compare_engines(

@@ -16,11 +16,12 @@ from torch import nn
 from ..utils.errors import UserError
 from ..utils.progress import progress_bar
 from .complexity import Complexity, count
+from .device import device_name, wait
 from .memory import check_memory, peaks
 from .networks import build, for_inference
 from .peers import DETECTORS, Entry
 from .runtimes import Job, check_runtimes, prepare
-from .speed import WARM_UP, _device_name, _wait
+from .speed import WARM_UP
 
 LIBRARIES = ('torch', 'torchvision', 'timm', 'onedl-mmdetection', 'onnx', 'onnxruntime', 'openvino', 'nncf')
 MATRIX = 2048  # the side of the matrices whose product gives the rate of the machine
@@ -178,7 +179,7 @@ def _compare(
                 for measured in measurements:
                     if (measured.name, measured.runtime) == (entry.name, 'eager'):
                         measured.memory = found[Job(entry, measured.batch_size, (measured.height, measured.width))]
-        device = _device_name(torch.cuda.is_available())
+        device = device_name(torch.cuda.is_available())
     params = {job.entry: counts[job].params for job in jobs}
     return Comparison(
         dict(
@@ -276,10 +277,10 @@ def take_turns(
     times: list[list[float]] = [[] for _ in calls]
     for _ in _track(progress, range(WARM_UP + rounds), description):
         for call, measured in zip(calls, times):
-            _wait(on_gpu)
+            wait(on_gpu)
             start = time.perf_counter()
             call()
-            _wait(on_gpu)
+            wait(on_gpu)
             measured.append(1000 * (time.perf_counter() - start))
     return [measured[WARM_UP:] for measured in times]
 

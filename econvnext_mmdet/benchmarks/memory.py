@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import multiprocessing
-import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from ..utils.errors import UserError
+from .device import process_memory
 from .runtimes import Job, prepare
 
 RESET = Path('/proc/self/clear_refs')
@@ -58,7 +58,7 @@ def _peak(job: Job, threads: int) -> float:
         return torch.cuda.max_memory_allocated() / 2**20 - before
     RESET.write_text('5')  # resets the peak
     call()
-    return _status('VmHWM') - before
+    return process_memory('VmHWM') - before
 
 
 def _used() -> float:
@@ -69,10 +69,4 @@ def _used() -> float:
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # glibc has it
     if trim is not None:
         trim(0)
-    return _status('VmRSS')
-
-
-def _status(field: str) -> float:
-    """A field of Linux's memory statistics for this process, in MiB."""
-    status = Path('/proc/self/status').read_text(encoding='utf-8')
-    return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
+    return process_memory('VmRSS')

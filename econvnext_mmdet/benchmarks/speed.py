@@ -1,9 +1,7 @@
 """Timing the training and the inference of configs, without their data."""
 
-import platform
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -22,6 +20,7 @@ from ..utils.errors import UserError
 from ..utils.model import build_model, unscaled_sample
 from ..utils.progress import progress_bar
 from .complexity import build_network
+from .device import device_name, wait
 
 # Passes and steps before the clock starts.
 WARM_UP = 2
@@ -90,17 +89,17 @@ def time_training(
     MessageHub.get_current_instance().update_info('epoch', cfg.train_cfg.get('max_epochs', 1) - 1)
     for _ in range(WARM_UP):
         model.train_step(data, optim_wrapper)
-    _wait(on_gpu)
+    wait(on_gpu)
     start = time.perf_counter()
     for _ in range(steps):
         model.train_step(data, optim_wrapper)
-    _wait(on_gpu)
+    wait(on_gpu)
     seconds = time.perf_counter() - start
     return Speed(
         steps * batch_size / seconds,
         batch_size,
         shape,
-        _device_name(on_gpu),
+        device_name(on_gpu),
         torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None,
     )
 
@@ -140,29 +139,12 @@ def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], passes: i
     with torch.no_grad(), progress_bar(auto_refresh=False) as progress:
         for _ in progress.track(range(WARM_UP + passes), description='measuring'):
             for (model, image, samples), measured in zip(calls, times):
-                _wait(on_gpu)
+                wait(on_gpu)
                 start = time.perf_counter()
                 model(image, samples, mode='tensor')
-                _wait(on_gpu)
+                wait(on_gpu)
                 measured.append(1000 * (time.perf_counter() - start))
-    return [median(measured[WARM_UP:]) for measured in times], _device_name(on_gpu)
-
-
-def _wait(on_gpu: bool) -> None:
-    """Wait for the GPU, if there is one, because its kernels run asynchronously."""
-    if on_gpu:
-        torch.cuda.synchronize()
-
-
-def _device_name(on_gpu: bool) -> str:
-    """The name of the GPU, or the name of the CPU with the number of PyTorch's threads."""
-    if on_gpu:
-        return torch.cuda.get_device_name()
-    info = Path('/proc/cpuinfo')  # on Linux, where the platform module knows only the architecture
-    lines = info.read_text(encoding='utf-8').splitlines() if info.is_file() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    threads = torch.get_num_threads()
-    return f'CPU, {(names or [platform.machine()])[0]}, {threads} thread{"s" if threads > 1 else ""}'
+    return [median(measured[WARM_UP:]) for measured in times], device_name(on_gpu)
 
 
 def _remove_random_sizes(cfg: Config) -> None:

@@ -1,0 +1,30 @@
+"""What the benchmarks ask of the machine: the device, its name, and the memory of this process."""
+
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+
+def wait(on_gpu: bool) -> None:
+    """Wait for the GPU, if there is one, because its kernels run asynchronously."""
+    if on_gpu:
+        torch.cuda.synchronize()
+
+
+def device_name(on_gpu: bool) -> str:
+    """The name of the GPU, or the name of the CPU with the number of PyTorch's threads."""
+    if on_gpu:
+        return torch.cuda.get_device_name()
+    info = Path('/proc/cpuinfo')  # on Linux, where the platform module knows only the architecture
+    lines = info.read_text(encoding='utf-8').splitlines() if info.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    threads = torch.get_num_threads()
+    return f'CPU, {(names or [platform.machine()])[0]}, {threads} thread{"s" if threads > 1 else ""}'
+
+
+def process_memory(field: str) -> float:
+    """A field of Linux's memory statistics for this process, such as 'VmRSS' (now) or 'VmHWM' (the peak), in MiB."""
+    status = Path('/proc/self/status').read_text(encoding='utf-8')
+    return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
