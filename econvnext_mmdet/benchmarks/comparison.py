@@ -25,6 +25,7 @@ from .speed import WARM_UP
 
 LIBRARIES = ('torch', 'torchvision', 'timm', 'onedl-mmdetection', 'onnx', 'onnxruntime', 'openvino', 'nncf')
 MATRIX = 2048  # the side of the matrices whose product gives the rate of the machine
+PAUSE = 0.1  # seconds; by then, the threads of ONNX Runtime have gone to sleep
 SIZES = (224, 320, 448, 640, 896, 1280)
 BATCH_SIZES = (2, 4, 8)
 
@@ -264,6 +265,8 @@ def take_turns(
 ) -> list[list[float]]:
     """Time functions in turn: each runs once per round. Two rounds run before the clock starts.
 
+    There is a pause before each call, because the threads of the previous one may still wait actively for more work.
+
     Args:
         calls: Functions without arguments.
         rounds: The number of timed rounds.
@@ -278,6 +281,7 @@ def take_turns(
     for _ in _track(progress, range(WARM_UP + rounds), description):
         for call, measured in zip(calls, times):
             wait(on_gpu)
+            time.sleep(PAUSE)
             start = time.perf_counter()
             call()
             wait(on_gpu)
