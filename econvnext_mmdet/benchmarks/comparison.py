@@ -116,8 +116,8 @@ def compare(
 ) -> Comparison:
     """Time networks with random weights in each runtime, on random images in memory.
 
-    In a runtime, each round runs every network once and multiplies two matrices once, so that other work on the machine
-    slows all of them down equally. Two rounds run before the clock starts. All networks of a runtime are in memory at
+    In a runtime, each round times every network once and the product of two matrices once, so that other work on the
+    machine slows all of them down equally. Two rounds run before the clock starts. All networks of a runtime are in memory at
     the same time. If stderr is a terminal, it shows a progress bar.
 
     Args:
@@ -263,9 +263,11 @@ def _measure(
 def take_turns(
     calls: Sequence[Callable[[], object]], rounds: int, progress: Progress, description: str
 ) -> list[list[float]]:
-    """Time functions in turn: each runs once per round. Two rounds run before the clock starts.
+    """Time functions in turn. Two rounds run before the clock starts.
 
-    There is a pause before each call, because the threads of the previous one may still wait actively for more work.
+    In each round, each function runs twice in a row. The second run counts, because caches and allocated memory are
+    then as in repeated calls. There is a pause before, because the threads of another function may still wait actively
+    for more work.
 
     Args:
         calls: Functions without arguments.
@@ -280,8 +282,9 @@ def take_turns(
     times: list[list[float]] = [[] for _ in calls]
     for _ in _track(progress, range(WARM_UP + rounds), description):
         for call, measured in zip(calls, times):
-            wait(on_gpu)
             time.sleep(PAUSE)
+            call()
+            wait(on_gpu)
             start = time.perf_counter()
             call()
             wait(on_gpu)

@@ -108,7 +108,7 @@ def test_functions_take_turns_and_the_first_rounds_do_not_count():
     with progress_bar(auto_refresh=False) as progress:
         calls = [lambda: seen.append('a'), lambda: seen.append('b')]
         times = comparison.take_turns(calls, 3, progress, 'timing')
-    assert seen == 5 * ['a', 'b']
+    assert seen == 5 * ['a', 'a', 'b', 'b']
     assert [len(measured) for measured in times] == [3, 3] and min(times[0]) >= 0
 
 
@@ -184,7 +184,8 @@ def test_sizes_of_a_network_take_turns(monkeypatch):
     monkeypatch.setattr(comparison, 'BATCH_SIZES', (2,))
     monkeypatch.setattr(comparison, 'prepare', lambda job, *_: lambda: seen.append((job.batch_size, job.shape[0])))
     found = comparison.compare_sizes(peers.choose(['resnet18']), ['eager'], rounds=1)
-    assert seen == [(1, 32), (1, 64), (2, 32)] * 4  # the first call, two rounds of warm-up and one round
+    once = [(1, 32), (1, 64), (2, 32)]
+    assert seen == once + 3 * [size for size in once for _ in range(2)]  # preparing, then two rounds of warm-up and one
     assert [measured.macs for measured in found.measurements][2] == 2 * found.measurements[0].macs
 
 
