@@ -93,7 +93,8 @@ def test_the_wheel_is_complete(wheel):
         'rich',
         'safetensors',
         'jinja2; extra == "report"',
-        *(f'{name}; extra == "deploy"' for name in ('onnx', 'onnxscript', 'onnxruntime', 'openvino')),
+        'timm; extra == "benchmark"',
+        *(f'{name}; extra == "deploy"' for name in ('nncf', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')),
     ]
     assert f'Version: {econvnext_mmdet.__version__}' in metadata
     assert 'Requires-Python: >=3.10' in metadata

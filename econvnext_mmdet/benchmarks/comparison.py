@@ -117,8 +117,8 @@ def compare(
     """Time networks with random weights in each runtime, on random images in memory.
 
     In a runtime, each round times every network once and the product of two matrices once, so that other work on the
-    machine slows all of them down equally. Two rounds run before the clock starts. All networks of a runtime are in memory at
-    the same time. If stderr is a terminal, it shows a progress bar.
+    machine slows all of them down equally. Two rounds run before the clock starts. All networks of a runtime are in
+    memory at the same time. If stderr is a terminal, it shows a progress bar.
 
     Args:
         entries: The networks.
