@@ -2,8 +2,6 @@
 
 import sys
 from contextlib import redirect_stdout
-from importlib import import_module
-from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -11,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_leaves
 
+from ..deploy.libraries import library
 from ..models.fuse import fuse
 from ..utils.config import is_classification, load_config
-from ..utils.errors import UserError
 from ..utils.model import unscaled_sample
 from .complexity import build_network
 from .peers import Entry
@@ -42,22 +40,6 @@ class TensorNetwork(nn.Module):
         return tuple(output for output in outputs if isinstance(output, Tensor))
 
 
-def timm_library(module: str = 'timm') -> Any:
-    """Import timm, or a module of it.
-
-    Raises:
-        UserError: timm is not installed, or it does not import.
-    """
-    try:
-        return import_module(module)
-    except Exception as error:  # a broken installation can raise anything
-        reason = 'is not installed' if isinstance(error, ModuleNotFoundError) else f'does not import: {error}'
-        raise UserError(
-            f'timm {reason}. It belongs to the extra benchmark: run pip install "econvnext_mmdet[benchmark]", or in a '
-            'checkout pip install -e ".[benchmark]"'
-        ) from error
-
-
 def build(entry: Entry) -> nn.Module:
     """Build a network with random weights and fresh BatchNorms, as for training. It maps images to tensors.
 
@@ -68,7 +50,7 @@ def build(entry: Entry) -> nn.Module:
         UserError: timm is not installed.
     """
     if not entry.origin.endswith('.py'):
-        return timm_library().create_model(entry.origin, pretrained=False)
+        return library('timm', 'benchmark').create_model(entry.origin, pretrained=False)
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in entry.options}
     with redirect_stdout(sys.stderr):  # MMDetection reports missing data sets to stdout, which is for the results
         cfg = load_config(entry.origin, options)
@@ -88,7 +70,7 @@ def for_inference(network: nn.Module) -> nn.Module:
     if isinstance(network, TensorNetwork):
         fuse(network.model)
         return network
-    network = timm_library('timm.utils.model').reparameterize_model(network)
+    network = library('timm.utils.model', 'benchmark').reparameterize_model(network)
     return _fold_norms(network)
 
 

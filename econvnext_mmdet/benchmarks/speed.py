@@ -107,10 +107,10 @@ def time_training(
 def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], passes: int = 10) -> tuple[list[float], str]:
     """Time one image through the backbone, neck and head of several models, without decoding and NMS.
 
-    The models are in evaluation mode with random weights, and fused as for inference. The image is
-    in memory. In a two-stage detector, the proposals are still decoded and go through NMS. After two passes each, the
-    models are timed in turn, so that other work on the machine slows all of them down equally. All models are in
-    memory at the same time. If stderr is a terminal, it shows a progress bar.
+    The models are in evaluation mode with random weights, and fused as for inference. The image is in memory. In a
+    two-stage detector, the proposals are still decoded and go through NMS. After two passes each, the models are timed
+    in turn, so that other work on the machine slows all of them down equally. All models are in memory at the same
+    time. If stderr is a terminal, it shows a progress bar.
 
     Args:
         networks: Pairs of a config, from :func:`~econvnext_mmdet.utils.config.load_config`, and the height and width
