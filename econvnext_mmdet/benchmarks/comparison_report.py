@@ -10,6 +10,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from ..evaluation.tables import markdown_table
 from ..utils.files import whole_file, write_json
 from .comparison import MATRIX, Comparison, Measurement, Network
 
@@ -95,7 +96,7 @@ def to_markdown(comparison: Comparison) -> str:
             f'{NOTE[comparison.metric]} {_settings(comparison)} A cell has the median of the rounds, and the lowest '
             'and the highest value.',
             '',
-            *_table(times),
+            markdown_table(times),
             '',
             '## Share of the rate of a matrix product',
             '',
@@ -103,7 +104,7 @@ def to_markdown(comparison: Comparison) -> str:
             f'same rounds: {", ".join(f"{rate:.0f} GMAC/s ({name})" for name, rate in zip(runtimes, rates))}. This '
             'product is not the fastest that a CPU can do: other runtimes, and int8 above all, can exceed 100 %.',
             '',
-            *_table(shares),
+            markdown_table(shares),
             '',
             *_sources(comparison),
         ]
@@ -138,7 +139,7 @@ def sizes_to_markdown(comparison: Comparison) -> str:
             'highest value. Time and memory per pixel are relative to the first row of each network: 1.00 or less '
             'means that they grow no faster than the number of pixels.',
             '',
-            *_table(rows),
+            markdown_table(rows),
             '',
             *(f'- {failure}' for failure in comparison.failures),
         ]
@@ -164,11 +165,6 @@ def _settings(comparison: Comparison) -> str:
         'random, BatchNorms are folded and parallel branches merged, except for training. int8 is calibrated on random '
         'images, so only its speed means anything.'
     )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    head, *body = rows
-    return [f'| {" | ".join(row)} |' for row in (head, ['---'] * len(head), *body)]
 
 
 def _sources(comparison: Comparison) -> list[str]:

@@ -19,6 +19,7 @@ from ..deploy.predictors import ExportedClassifier, ExportedDetector, ExportedPr
 from ..deploy.runtime import is_exported
 from ..engine.exporting import METRICS
 from ..engine.testing import test
+from ..evaluation.tables import markdown_table
 from ..models.fuse import fuse
 from ..utils.config import is_classification
 from ..utils.errors import UserError
@@ -112,8 +113,7 @@ def file_table(results: Sequence[FileResult]) -> str:
                 f'{middle:.1f} ({low:.1f} to {high:.1f})',
             ]
         )
-    rows.insert(1, ['---'] * len(rows[0]))
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+    return markdown_table(rows)
 
 
 def _time(cfg: Config, models: Sequence[Any], images: int) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Tables of COCO's numbers for the terminal."""
+"""Tables: COCO's numbers for the terminal, and Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +16,12 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     """Join rows of cells into aligned lines. The first column is flush left, the others are flush right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+
+
+def markdown_table(rows: Sequence[Sequence[Any]]) -> str:
+    """Make a Markdown table. The first row is its head."""
+    head, *body = (f'| {" | ".join(map(str, row))} |' for row in rows)
+    return '\n'.join([head, '|---' * len(rows[0]) + '|', *body])
 
 
 def stats_table(stats: Mapping[str, Mapping[str, float]]) -> str:

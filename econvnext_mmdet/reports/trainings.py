@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..benchmarks.complexity import build_network, count_network, tested_shape
 from ..benchmarks.speed import time_inference
+from ..evaluation.tables import markdown_table
 from ..utils.config import datasets_of, load_config, type_name
 from ..utils.errors import UserError
 from ..utils.progress import progress_bar
@@ -272,7 +273,7 @@ def trainings_table(rows: list[dict[str, Any]]) -> str:
         'minutes',
         'config',
     ]
-    lines = [f'| {" | ".join(names)} |', '|---' * len(names) + '|']
+    table: list[list[Any]] = [names]
     for row in rows:
         untrained = row['AP'] is None
         start = f'`{row["start"]}`' if row['start'] else 'scratch'
@@ -293,8 +294,8 @@ def trainings_table(rows: list[dict[str, Any]]) -> str:
             '-' if untrained else f'{row["minutes"]:.1f}',
             f'`{row["config"]}`',
         ]
-        lines.append(f'| {" | ".join(map(str, cells))} |')
-    return '\n'.join([*lines, '', *_notes(rows)])
+        table.append(cells)
+    return '\n'.join([markdown_table(table), '', *_notes(rows)])
 
 
 def _mean(metric: dict[str, Any]) -> str:
