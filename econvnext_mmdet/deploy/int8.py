@@ -27,8 +27,8 @@ MOST_IMAGES = 300  # with more, calibration takes longer, and the ranges hardly 
 
 # OpenVINO's operators with weights.
 LAYERS = ('Convolution', 'GroupConvolution', 'MatMul')
-# The inputs that hold features, of operators whose other inputs choose among features.
-FEATURE_INPUTS = {'ROIAlign': slice(1), 'Select': slice(1, 3)}
+# The inputs that hold features, of operators whose other inputs choose among features: in OpenVINO and in ONNX.
+FEATURE_INPUTS = {'ROIAlign': slice(1), 'Select': slice(1, 3), 'RoiAlign': slice(1), 'Where': slice(1, 3)}
 
 
 def calibration_paths(cfg: Config, folder: str | None) -> list[str]:
@@ -39,10 +39,14 @@ def calibration_paths(cfg: Config, folder: str | None) -> list[str]:
         folder: A folder of images. None for the training set of the config.
 
     Raises:
-        UserError: There are fewer than 10 images.
+        UserError: There are fewer than 10 images, or the training set cannot be read.
     """
     if folder is None:
-        paths, source = paths_in_dataset(cfg, 'train'), 'the training set of the config'
+        source = 'the training set of the config'
+        try:
+            paths = paths_in_dataset(cfg, 'train')
+        except UserError as error:
+            raise UserError(f'{error}\nCorrect the config, or give a folder of images to --calibration.') from error
     elif not Path(folder).is_dir():
         raise UserError(f'no folder {folder} for --calibration. Give a folder of images like those for training.')
     else:
@@ -60,7 +64,7 @@ def quantize_onnx(model: onnx.ModelProto, images: Sequence[np.ndarray], metadata
     """Quantise the convolutions of an ONNX model, for ONNX Runtime.
 
     Each convolution gets int8 weights with one scale per output channel, and uint8 inputs and outputs. Everything else
-    stays in float32, and so does channel attention.
+    stays in float32, and so do channel attention and the last convolutions, whose outputs are decoded.
 
     Args:
         model: The model. It is not changed.
@@ -85,12 +89,13 @@ def quantize_onnx(model: onnx.ModelProto, images: Sequence[np.ndarray], metadata
         # Its symbolic shape inference fails on detectors.
         preparation.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
+        in_float = _attention((node.name, node.op_type, node.input, node.output) for node in nodes)
         quantization.quantize_static(
             prepared,
             target,
             Reader(),
             op_types_to_quantize=['Conv'],
-            nodes_to_exclude=sorted(_attention((node.name, node.op_type, node.input, node.output) for node in nodes)),
+            nodes_to_exclude=sorted(in_float | _last_convolutions(nodes)),
             per_channel=True,
             reduce_range=True,  # 7 bits for weights; with 8, sums overflow on a CPU without VNNI
             activation_type=quantization.QuantType.QUInt8,
@@ -156,6 +161,25 @@ def _attention(nodes: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) -
             names.add(name)
             if kind not in ('Mul', 'Multiply'):
                 pooled.update(outputs)
+    return names
+
+
+def _last_convolutions(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """The names of the convolutions on whose outputs the features of no other convolution depend.
+
+    ONNX Runtime quantises the outputs of a convolution too. 256 values are too few for logits and distances.
+
+    Args:
+        nodes: The nodes, in the order of computation.
+    """
+    names: set[str] = set()
+    features: set[str] = set()  # the outputs on which a convolution depends
+    for node in reversed(nodes):
+        used = not features.isdisjoint(node.output)
+        if node.op_type == 'Conv' and not used:
+            names.add(node.name)
+        if node.op_type == 'Conv' or used:
+            features.update(node.input[FEATURE_INPUTS.get(node.op_type, slice(None))])
     return names
 
 
