@@ -1,7 +1,7 @@
-"""Networks in a form that can be exported: from raw images to detections, with fixed operations for any input size.
+"""Networks in a form that can be exported: from raw images to detections, with the same operations for any input size.
 
-MMDetection's ``predict`` cannot be exported, because it filters with data-dependent shapes and handles one image at a
-time. The forms here compute the same detections with the model's own layers, prior generators and box coders.
+MMDetection's ``predict`` cannot be exported, because it loops over images and filters the boxes of each one. The forms
+here compute the same detections with the model's own layers, prior generators and box coders.
 """
 
 from collections.abc import Sequence
@@ -120,8 +120,8 @@ class TwoStageForm(ExportForm):
         """Map images (N, 3, H, W) to detections.
 
         Returns:
-            The same as :class:`DenseForm`, and for a detector with masks, the probabilities (N, K, 28, 28) of a mask
-            within its box.
+            The same as :class:`DenseForm`, where K is the largest number of detections of an image, or 1 if there are
+            none. For a detector with masks, also the probabilities (N, K, 28, 28) of a mask within its box.
         """
         shape = images.shape[-2:]
         feats = self.model.extract_feat(self.prepare(images))
@@ -129,7 +129,8 @@ class TwoStageForm(ExportForm):
         boxes, scores, labels = self.classify(feats, rois, valid, shape)
         cfg = self.model.roi_head.test_cfg
         scores = torch.where(scores > cfg.score_thr, scores, INVALID)
-        found = finish(*select(boxes, scores, labels, cfg.nms, cfg.max_per_img))
+        boxes, scores, labels = select(boxes, scores, labels, cfg.nms, cfg.max_per_img)
+        found = finish(*trim(scores, boxes, scores, labels))
         return (*found, self.segment(feats, *found[:3])) if self.model.roi_head.with_mask else found
 
     def propose(self, feats: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -139,6 +140,7 @@ class TwoStageForm(ExportForm):
         cls_scores, bbox_preds = head(feats)
         boxes, scores, levels = decode(head, cls_scores, bbox_preds, shape, cfg, label_is_level=True)
         boxes, scores, _ = select(boxes, scores, levels, cfg.nms, cfg.max_per_img)
+        boxes, scores = trim(scores, boxes, scores)
         valid = scores >= 0
         return torch.where(valid[..., None], boxes, 0.0), valid
 
@@ -265,6 +267,23 @@ def select(
         scores = torch.where(nms(apart, scores, float(nms_cfg['iou_threshold']), most), scores, INVALID)
     scores, place = scores.topk(torch.sym_min(most, scores.shape[1]))
     return _take(boxes, place), scores, labels.gather(1, place)
+
+
+def trim(scores: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Cut off the last places of which no image uses any, so that the second stage need not compute them.
+
+    Args:
+        scores: The scores (N, K). Those of unused places are negative and come last.
+        *values: Tensors (N, K, ...).
+
+    Returns:
+        The values (N, L, ...). L is the largest number of used places of an image, or 1 if there are none.
+    """
+    most = (scores >= 0).sum(1).max().clamp(min=1).item()
+    # For the export, which does not know the number.
+    torch._check(most >= 1)
+    torch._check(most <= scores.shape[1])
+    return tuple(value[:, :most] for value in values)
 
 
 def finish(boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

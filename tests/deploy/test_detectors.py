@@ -33,6 +33,15 @@ def test_the_exported_model_agrees_with_pytorch(built, exported, kind, task, det
     assert ExportedModel(result.path).dynamic
 
 
+@pytest.mark.parametrize('kind', ['mask_rcnn', 'cascade'])
+def test_a_two_stage_detector_computes_no_more_places_than_its_detections_need(exported, kind):
+    model = ExportedModel(exported(kind).path)
+    for number, shape in ((1, (64, 64)), (3, (96, 160))):
+        found = model(check_images(number, shape).numpy())
+        most = max(1, found['num_dets'].max())
+        assert {value.shape[:2] for key, value in found.items() if key != 'num_dets'} == {(number, most)}
+
+
 def test_openvinos_folder_has_the_metadata_of_the_onnx_file(exported):
     result, other = exported('yolov10', format='openvino'), exported('yolov10')
     assert ExportedModel(result.path).metadata == result.metadata == other.metadata
