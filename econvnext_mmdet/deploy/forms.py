@@ -152,6 +152,7 @@ class TwoStageForm(ExportForm):
         heads, extractors = _stages(roi_head.bbox_head), _stages(roi_head.bbox_roi_extractor)
         number, proposals = valid.shape
         rois = rois.reshape(-1, 4)
+        torch._check(rois.shape[0] != 0)  # the box coder asks for it, and the export does not know the number
         logits = []
         for stage, (head, extractor) in enumerate(zip(heads, extractors)):
             logit, deltas = head(crop(extractor, feats, rois, number))
@@ -165,11 +166,8 @@ class TwoStageForm(ExportForm):
                 rois = head.bbox_coder.decode(rois, deltas, max_shape=shape)
         scores = (sum(logits) / len(logits)).softmax(-1)[:, :-1]
         classes = head.num_classes
-        if head.reg_class_agnostic:
-            boxes = head.bbox_coder.decode(rois, deltas, max_shape=shape)[:, None].expand(-1, classes, -1)
-        else:
-            each = rois[:, None].expand(-1, classes, -1).reshape(-1, 4)
-            boxes = head.bbox_coder.decode(each, deltas.reshape(-1, 4), max_shape=shape)
+        boxes = head.bbox_coder.decode(rois, deltas.flatten(1), max_shape=shape)
+        boxes = boxes.reshape(number, proposals, -1, 4).expand(-1, -1, classes, -1)  # one box for all classes, or each
         scores = torch.where(valid.reshape(-1, 1), scores, INVALID)
         labels = torch.arange(classes, device=rois.device).expand(number, proposals, -1)
         return boxes.reshape(number, -1, 4), scores.reshape(number, -1), labels.reshape(number, -1)
