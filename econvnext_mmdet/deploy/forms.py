@@ -306,20 +306,23 @@ def crop(extractor: Any, feats: Sequence[Tensor], boxes: Tensor, number: int) ->
     """
     image = torch.arange(number, device=boxes.device, dtype=boxes.dtype)
     image = image[:, None].expand(-1, boxes.shape[0] // number).reshape(-1, 1)
-    levels = extractor.map_roi_levels(torch.cat((image, boxes), 1), len(extractor.roi_layers))
+    rois = torch.cat((image, boxes), 1)
+    levels = extractor.map_roi_levels(rois, len(extractor.roi_layers))
     # The features of an empty region are 0. OpenVINO's RoIAlign would give NaN.
     filled = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    total = torch.zeros(())
+    features = boxes.new_zeros(boxes.shape[0], feats[0].shape[1], *extractor.roi_layers[0].output_size)
     for level, layer in enumerate(extractor.roi_layers):
-        # Each region is cut from every level, because a data-dependent number of regions cannot be exported. In the
-        # other levels the region is an empty box, which costs little.
-        here = ((levels == level) & filled)[:, None]
-        rois = torch.cat((image, torch.where(here, boxes, 0.0)), 1)
-        out = roi_align(
-            feats[level], rois, layer.output_size, layer.spatial_scale, layer.sampling_ratio, aligned=layer.aligned
+        (place,) = torch.where((levels == level) & filled)
+        cut = roi_align(
+            feats[level],
+            rois[place],
+            layer.output_size,
+            layer.spatial_scale,
+            layer.sampling_ratio,
+            aligned=layer.aligned,
         )
-        total = torch.where(here[..., None, None], out, total)
-    return total
+        features = features.index_put((place,), cut)
+    return features
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

@@ -27,8 +27,16 @@ MOST_IMAGES = 300  # with more, calibration takes longer, and the ranges hardly 
 
 # OpenVINO's operators with weights.
 LAYERS = ('Convolution', 'GroupConvolution', 'MatMul')
-# The inputs that hold features, of operators whose other inputs choose among features: in OpenVINO and in ONNX.
-FEATURE_INPUTS = {'ROIAlign': slice(1), 'Select': slice(1, 3), 'RoiAlign': slice(1), 'Where': slice(1, 3)}
+# The inputs that hold features, of operators whose other inputs are indices, regions or shapes: in OpenVINO and in ONNX.
+FEATURE_INPUTS = {
+    'ROIAlign': slice(1),
+    'RoiAlign': slice(1),
+    'ScatterNDUpdate': slice(0, 3, 2),
+    'ScatterND': slice(0, 3, 2),
+    'Broadcast': slice(1),
+    'ConstantOfShape': slice(0),
+    'Reshape': slice(1),
+}
 
 
 def calibration_paths(cfg: Config, folder: str | None) -> list[str]:
@@ -186,7 +194,7 @@ def _last_convolutions(nodes: Sequence[onnx.NodeProto]) -> set[str]:
 def _network(model: Any) -> set[str]:
     """The names of the nodes that compute features: everything that the features of some layer depend on.
 
-    The boxes and conditions by which features are chosen do not belong to it, because they come from decoding.
+    The boxes, indices and shapes by which features are chosen do not belong to it, because they come from decoding.
     """
     names: set[str] = set()
     nodes = [node for node in model.get_ops() if node.get_type_name() in LAYERS]

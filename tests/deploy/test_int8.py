@@ -62,8 +62,9 @@ def test_onnx_convolutions_are_quantised_and_the_rest_stays_in_float(built, expo
     assert path.stat().st_size < 0.6 * result.size
 
 
-def test_openvinos_post_processing_and_attention_stay_in_float(exported, images):
-    model = quantize_openvino(ov.Core().read_model(exported('retinanet').path), images)
+@pytest.mark.parametrize('kind', ['retinanet', pytest.param('mask_rcnn', marks=pytest.mark.deploy)])
+def test_openvinos_post_processing_and_attention_stay_in_float(exported, images, kind):
+    model = quantize_openvino(ov.Core().read_model(exported(kind).path), images)
     quantised, float_convolutions = set(), 0
     for node in model.get_ordered_ops():
         types = [port.get_source_output().get_node().get_type_name() for port in node.inputs()]
