@@ -27,7 +27,7 @@ MOST_IMAGES = 300  # with more, calibration takes longer, and the ranges hardly 
 
 # OpenVINO's operators with weights.
 LAYERS = ('Convolution', 'GroupConvolution', 'MatMul')
-# The inputs that hold features, of operators whose other inputs are indices, regions or shapes: in OpenVINO and in ONNX.
+# The inputs with features, of operators whose other inputs are indices, regions or shapes: in OpenVINO and in ONNX.
 FEATURE_INPUTS = {
     'ROIAlign': slice(1),
     'RoiAlign': slice(1),
