@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from copy import deepcopy
 
 import numpy as np
@@ -46,7 +48,8 @@ def paths_in_dataset(cfg: Config, split: str) -> list[str]:
         settings = deepcopy(settings)
         settings['pipeline'] = []
         try:
-            dataset = DATASETS.build(settings)
+            with redirect_stdout(io.StringIO()):  # pycocotools prints
+                dataset = DATASETS.build(settings)
         except Exception as error:  # each dataset has its own errors for missing files
             raise UserError(f'cannot read the {split} set of the config: {error}') from error
         paths += [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,9 @@ def build_onnx(form: ExportForm, opset: int, metadata: Mapping[str, str]) -> onn
     library('onnxscript')
     images = torch.zeros(2, 3, 160, 224, dtype=torch.uint8)
     size = torch.export.Dim.DYNAMIC
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # PyTorch's export warns about PyTorch's own code.
+        warnings.filterwarnings('ignore', '.*LeafSpec', FutureWarning)
         program = torch.export.export(form, (images,), dynamic_shapes=({0: size, 2: size, 3: size},), strict=False)
         exported = torch.onnx.export(
             program,
