@@ -145,7 +145,7 @@ def test_a_trained_detector_keeps_its_accuracy_in_int8(trained, tmp_path, kind):
     out = str(tmp_path / ('net.onnx' if kind == 'onnx' else 'net'))
     result = export(cfg, checkpoint, ExportOptions(format=kind, out=out, int8=True, threads=1), said.append)
     assert result.metadata.weights == 'int8'
-    assert 'with 16 images, fewer than 100: the file may lose accuracy' in said[0]
+    assert 'reading 16 images for the calibration, fewer than 100: the file may lose accuracy' in said[0]
     before, after = compare_accuracy(cfg, checkpoint, out, cfg)['coco/bbox_mAP']
     assert before > 0.9 and after > before - 0.03
 
