@@ -53,21 +53,19 @@ def needs_of(dataset: dict, evaluators: Sequence[dict]) -> dict[str, bool]:
     """What loading and evaluation require of an annotation file, as arguments for :func:`check_dataset`."""
     readers = [evaluator for evaluator in evaluators if evaluator.get('ann_file')]
     return dict(
-        evaluated=bool(readers),
-        # OfficialCocoMetric treats a missing iscrowd as 0. With MMDetection's metrics, pycocotools fails on it.
-        iscrowd=any(evaluator['type'] not in ('OfficialCocoMetric', OfficialCocoMetric) for evaluator in readers),
+        # OfficialCocoMetric treats a missing iscrowd as 0, and accepts any id.
+        pycocotools=any(evaluator['type'] not in ('OfficialCocoMetric', OfficialCocoMetric) for evaluator in readers),
         masks=any(step.get('with_mask') for step in dataset.get('pipeline') or ())
         or any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators),
     )
 
 
-def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False, masks: bool = False) -> None:
+def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False) -> None:
     """Check one COCO dataset: its files, its annotations and its classes.
 
     Args:
         dataset: The dataset's config, with ``ann_file`` and optionally ``data_root``, ``data_prefix`` and ``metainfo``.
-        evaluated: COCO's evaluation will read the file. Defaults to False.
-        iscrowd: Every annotation must have ``iscrowd``. Defaults to False.
+        pycocotools: pycocotools will evaluate the file, see :func:`check_annotations`. Defaults to False.
         masks: Every annotation must have a mask. Defaults to False.
 
     Raises:
@@ -77,7 +75,7 @@ def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False,
     coco = read_annotations(dataset)
     ann_file, folder = paths_of(dataset)
     with errors_in(ann_file):
-        check_annotations(coco, evaluated, iscrowd)
+        check_annotations(coco, pycocotools)
         for what, ids in find_bad_masks(coco).items() if masks else ():
             if ids:
                 raise UserError(

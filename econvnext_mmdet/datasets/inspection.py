@@ -239,7 +239,7 @@ def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: boo
     if coco is not None:
         with no_garbage_collection():
             by_kind: dict[str, list[str]] = defaultdict(list)
-            for kind, problem in find_malformed(coco, needs['evaluated'], needs['iscrowd']):
+            for kind, problem in find_malformed(coco, needs['pycocotools']):
                 by_kind[kind].append(problem)
             for kind, problems in by_kind.items():
                 findings.add('error', kind, problems)

@@ -343,7 +343,7 @@ def test_evaluation_needs_iscrowd_only_if_it_reads_the_file(cfg):
     assert not has_errors(inspect_config(cfg))
 
 
-def test_evaluation_needs_numeric_ids(cfg):
+def test_only_mmdetections_metric_needs_numeric_ids(cfg):
     def name_ids(coco):
         for item in coco['images']:
             item['id'] = f'image {item["id"]}'
@@ -354,8 +354,11 @@ def test_evaluation_needs_numeric_ids(cfg):
     assert not has_errors(inspect_config(cfg))
     check_datasets(cfg, ['train'])
     edit(cfg, name_ids, 'val')
-    assert findings(inspect_config(cfg), 'val, test')['fields of the wrong type'].count == 19  # 6 of them in images
-    with pytest.raises(UserError, match="val.json: malformed: images.0. has the id 'image 1'; expected a whole number"):
+    check_datasets(cfg, ['val'])
+    assert not has_errors(inspect_config(cfg))
+    cfg.val_evaluator.type = 'CocoMetric'
+    assert findings(inspect_config(cfg), 'val, test')["ids that the config's metric cannot evaluate"].count == 6
+    with pytest.raises(UserError, match="val.json: malformed: images.0. has the id 'image 1'; .* OfficialCocoMetric"):
         check_datasets(cfg, ['val'])
 
 
