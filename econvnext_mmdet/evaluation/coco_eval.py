@@ -73,7 +73,7 @@ def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> list
         image_id: COCO's id of the image.
         instances: Tensors or arrays: ``labels`` (n, ), ``bboxes`` (n, 4) as x1, y1, x2, y2 in pixels of the original
             image, and ``scores`` (n, ). If the model predicts masks, also ``masks``: n compressed RLEs.
-        cat_ids: COCO's category id of each label.
+        cat_ids: COCO's category id of each label. Detections of a label whose id is None are left out.
 
     Returns:
         One entry per detection with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, with
@@ -94,7 +94,7 @@ def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> list
         entry['segmentation'] = dict(
             size=list(rle['size']), counts=counts.decode() if isinstance(counts, bytes) else counts
         )
-    return entries
+    return [entry for entry in entries if entry['category_id'] is not None]
 
 
 class CocoEvaluator:

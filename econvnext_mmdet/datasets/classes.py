@@ -1,0 +1,58 @@
+"""The classes of a config: one list in one order for all its datasets."""
+
+from collections.abc import Sequence
+
+from mmdet.datasets import CocoDataset
+from mmengine.config import Config
+
+from ..utils.config import datasets_of
+from ..utils.errors import UserError, examples
+from .coco_by_name import CocoDatasetByName
+from .dataset_files import classes_of, is_local_coco, registered_type
+
+
+def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
+    """Give the local COCO datasets of a config the same classes, and labels that follow their names.
+
+    Every CocoDataset becomes a :class:`CocoDatasetByName`. Neither the order of the categories in a file nor the order
+    of ``metainfo.classes`` matters then, and a file may lack classes.
+
+    Args:
+        cfg: The whole config, which is changed.
+        splits: The splits that will be used, some of 'train', 'val' and 'test'.
+        trained: The classes of a checkpoint, in the order of its labels. Defaults to None: those of the training set,
+            or else those of the first dataset.
+
+    Raises:
+        UserError: A dataset has a class that the checkpoint or the training set lacks.
+    """
+    datasets = [
+        (f'{split}_dataloader', dataset)
+        for split in dict.fromkeys(('train', *splits))
+        for dataset in datasets_of(cfg, split)
+        if is_local_coco(dataset)
+    ]
+    sources = [('the checkpoint', list(trained or ()))]
+    sources += [(place, classes_of(dataset)) for place, dataset in datasets if _names_classes(dataset)]
+    sources += [(place, classes_of(dataset)) for place, dataset in datasets]
+    source, classes = next(((place, names) for place, names in sources if names), ('', []))
+    for place, dataset in datasets:
+        by_name = registered_type(dataset) is CocoDataset
+        unknown = [name for name in classes_of(dataset) if name not in classes]
+        # A CocoDataset that names no classes would have COCO's 80.
+        if unknown and not (by_name and not _names_classes(dataset)):
+            raise UserError(
+                f'{place} has {_classes(unknown)}, and {source} has {_classes(classes)}. Use the same names in '
+                'metainfo.classes of all datasets; their order does not matter.'
+            )
+        if by_name:
+            dataset['type'] = CocoDatasetByName.__name__
+        dataset['metainfo'] = {**(dataset.get('metainfo') or {}), 'classes': tuple(classes)}
+
+
+def _names_classes(dataset: dict) -> bool:
+    return (dataset.get('metainfo') or {}).get('classes') is not None
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f'the class{"es" * (len(names) > 1)} {examples([repr(name) for name in names], most=5)}'
