@@ -26,28 +26,30 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
     Raises:
         UserError: A dataset has a class that the checkpoint or the training set lacks.
     """
-    datasets = [
-        (f'{split}_dataloader', dataset)
-        for split in dict.fromkeys(('train', *splits))
-        for dataset in datasets_of(cfg, split)
-        if is_local_coco(dataset)
-    ]
-    sources = [('the checkpoint', list(trained or ()))]
-    sources += [(place, classes_of(dataset)) for place, dataset in datasets if _names_classes(dataset)]
-    sources += [(place, classes_of(dataset)) for place, dataset in datasets]
-    source, classes = next(((place, names) for place, names in sources if names), ('', []))
-    for place, dataset in datasets:
-        by_name = registered_type(dataset) is CocoDataset
-        unknown = [name for name in classes_of(dataset) if name not in classes]
-        # A CocoDataset that names no classes would have COCO's 80.
-        if unknown and not (by_name and not _names_classes(dataset)):
-            raise UserError(
-                f'{place} has {_classes(unknown)}, and {source} has {_classes(classes)}. Use the same names in '
-                'metainfo.classes of all datasets; their order does not matter.'
-            )
-        if by_name:
-            dataset['type'] = CocoDatasetByName.__name__
-        dataset['metainfo'] = {**(dataset.get('metainfo') or {}), 'classes': tuple(classes)}
+    named, others = [('the checkpoint', list(trained or ()))], []
+    for split in dict.fromkeys(('train', *splits)):
+        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+            (named if _names_classes(dataset) else others).append((f'{split}_dataloader', classes_of(dataset)))
+    source, classes = next(((place, names) for place, names in (*named, *others) if names), ('', []))
+    for split in splits:
+        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+            _set_classes(dataset, f'{split}_dataloader', classes, source)
+
+
+def _set_classes(dataset: dict, place: str, classes: Sequence[str], source: str) -> None:
+    """Set the classes of one dataset, and let the labels follow their names."""
+    dataset_type = registered_type(dataset)
+    by_name = dataset_type in (CocoDataset, CocoDatasetByName)
+    unknown = [name for name in classes_of(dataset) if name not in classes]
+    # A CocoDataset that names no classes would have COCO's 80.
+    if unknown and not (by_name and not _names_classes(dataset)):
+        raise UserError(
+            f'{place} has {_classes(unknown)}, and {source} has {_classes(classes)}. Use the same names in '
+            'metainfo.classes of all datasets; their order does not matter.'
+        )
+    if by_name:
+        dataset['type'] = CocoDatasetByName.__name__
+    dataset['metainfo'] = {**(dataset.get('metainfo') or {}), 'classes': tuple(classes)}
 
 
 def _names_classes(dataset: dict) -> bool:

@@ -145,7 +145,7 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     init_default_scope('mmdet')
     found: dict[tuple[tuple[str, str], bool], Inspection] = {}
     problems = _Findings()
-    problems.attempt(unify_classes, cfg, ('val', 'test'))
+    problems.attempt(unify_classes, cfg, ('train', 'val', 'test'))
     needs = _needs_by_file(cfg)
     others = []
     lacking: list[set[str]] = []
