@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
-from ..utils.config import datasets_of
+from ..utils.config import datasets_of, is_classification
 from ..utils.errors import UserError, examples
 from .coco_by_name import CocoDatasetByName
 from .dataset_files import classes_of, is_local_coco, registered_type
@@ -34,6 +34,36 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
     for split in splits:
         for dataset in filter(is_local_coco, datasets_of(cfg, split)):
             _set_classes(dataset, f'{split}_dataloader', classes, source)
+
+
+def label_names(cfg: Config, meta: dict, number: int, checkpoint: str) -> tuple[str, ...]:
+    """The name of each label of a model: from its checkpoint, or else from the datasets of its config.
+
+    A checkpoint that was converted, or that holds nothing but tensors, has no names.
+
+    Args:
+        cfg: The whole config.
+        meta: The metadata of the checkpoint.
+        number: The number of classes of the model.
+        checkpoint: The file, for the message.
+
+    Raises:
+        UserError: There are no names, or not as many as the model has classes.
+    """
+    # MMDetection 2 wrote CLASSES.
+    found = [(checkpoint, (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))]
+    for split in ('train', 'test', 'val'):
+        for dataset in datasets_of(cfg, split):
+            own = (dataset.get('metainfo') or {}).get('classes')
+            found.append((f'{split}_dataloader', own if is_classification(cfg) else classes_of(dataset)))
+    place, names = next(((place, tuple(names)) for place, names in found if names), ('the config', ()))
+    if len(names) != number:
+        raise UserError(
+            f'the model has {number} classes, and {place} names {len(names)}'
+            + (f' ({examples(names, most=5)})' if names else '')
+            + '. Set metainfo.classes of the datasets in the config to the names of the labels, in their order.'
+        )
+    return names
 
 
 def _set_classes(dataset: dict, place: str, classes: Sequence[str], source: str) -> None:

@@ -40,6 +40,14 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
+def number_of_classes(model: nn.Module) -> int:
+    """The number of classes of a detector's or a classifier's head."""
+    head = (
+        getattr(model, 'bbox_head', None) or getattr(model, 'head', None) or model.get_submodule('roi_head.bbox_head')
+    )
+    return (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
+
+
 def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:
     """The metadata that a detector needs for an image that is neither resized nor padded.
 
