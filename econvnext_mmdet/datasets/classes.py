@@ -26,14 +26,25 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
     Raises:
         UserError: A dataset has a class that the checkpoint or the training set lacks.
     """
-    named, others = [('the checkpoint', list(trained or ()))], []
-    for split in dict.fromkeys(('train', *splits)):
-        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
-            (named if _names_classes(dataset) else others).append((f'{split}_dataloader', classes_of(dataset)))
-    source, classes = next(((place, names) for place, names in (*named, *others) if names), ('', []))
+    source, classes = ('the checkpoint', list(trained)) if trained else configured_classes(cfg, splits)
     for split in splits:
         for dataset in filter(is_local_coco, datasets_of(cfg, split)):
             _set_classes(dataset, f'{split}_dataloader', classes, source)
+
+
+def configured_classes(cfg: Config, splits: Sequence[str]) -> tuple[str, list[str]]:
+    """The classes that a config names first: in the training set, or else in one of the splits.
+
+    Returns:
+        The place of the classes, such as 'train_dataloader', and the classes. Both are empty if no split has a local
+            COCO dataset.
+    """
+    named: list[tuple[str, list[str]]] = []
+    others: list[tuple[str, list[str]]] = []
+    for split in dict.fromkeys(('train', *splits)):
+        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+            (named if _names_classes(dataset) else others).append((f'{split}_dataloader', classes_of(dataset)))
+    return next(((place, names) for place, names in (*named, *others) if names), ('', []))
 
 
 def label_names(cfg: Config, meta: dict, number: int, checkpoint: str) -> tuple[str, ...]:
