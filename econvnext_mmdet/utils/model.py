@@ -42,9 +42,8 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def number_of_classes(model: nn.Module) -> int:
     """The number of classes of a detector's or a classifier's head."""
-    names = ('bbox_head', 'head', 'roi_head.bbox_head')
     heads = dict(model.named_modules())
-    head: Any = next(heads[name] for name in names if name in heads)
+    head: Any = next(heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads)
     return (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
 
 
