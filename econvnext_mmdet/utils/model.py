@@ -43,8 +43,9 @@ def unwrap(model: nn.Module) -> nn.Module:
 def number_of_classes(model: nn.Module) -> int:
     """The number of classes of a detector's or a classifier's head."""
     heads = dict(model.named_modules())
-    head: Any = next(heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads)
-    return (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
+    head = next(heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads)
+    last: Any = head[-1] if isinstance(head, nn.ModuleList) else head
+    return last.num_classes
 
 
 def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:
