@@ -2,9 +2,10 @@
 
 Importing the package registers the backbone ``EConvNeXt``, the metric ``OfficialCocoMetric``, the hooks and
 the constructor ``LayerDecayOptimWrapperConstructor`` in MMEngine's root registries, where every OpenMMLab library finds
-them. It also registers a loader for safetensors files, the detectors ``PPYOLOE`` and ``YOLOv10`` if MMDetection is
-installed, and the head and the visualization hook of classifiers if MMPretrain is installed. MMEngine then also finds
-the configs of the package by name, such as ``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
+them. It also registers a loader for safetensors files. If MMDetection is installed, it registers the dataset
+``CocoDatasetByName`` and the detectors ``PPYOLOE`` and ``YOLOv10``, and if MMPretrain is installed, the head and the
+visualization hook of classifiers. MMEngine then also finds the configs of the package by name, such as
+``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
 """
 
 from .utils.operators import replace_missing_operators
@@ -38,10 +39,11 @@ __all__ = [
 MODULE2PACKAGE[__name__] = __name__
 
 if find_spec('mmdet') is not None:
+    from .datasets.coco_by_name import CocoDatasetByName  # noqa: F401
     from .models.ppyoloe import PPYOLOE  # noqa: F401
     from .models.yolov10 import YOLOv10  # noqa: F401
 
-    __all__ += ['PPYOLOE', 'YOLOv10']
+    __all__ += ['PPYOLOE', 'YOLOv10', 'CocoDatasetByName']
 
 if find_spec('mmpretrain') is not None:
     try:

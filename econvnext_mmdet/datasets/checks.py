@@ -1,11 +1,9 @@
-"""Checks of a config's COCO data before a model is built.
+"""Checks of a config's COCO data before a model is built."""
 
-MMDetection numbers the classes in the order of the annotation file, whatever order the config has, and silently leaves
-out a class that the file lacks. As a result, the labels are wrong or mAP stays 0.
-"""
-
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from mmengine.config import Config
@@ -13,21 +11,22 @@ from mmengine.logging import print_log
 
 from ..evaluation.coco_format import check_annotations, find_bad_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
-from ..utils.config import datasets_of, evaluators_of, is_classification
-from ..utils.errors import UserError, errors_in
+from ..utils.config import datasets_of, evaluators_of, is_classification, type_name
+from ..utils.errors import UserError, errors_in, examples
 from .classification_checks import check_classification
-from .dataset_files import check_images, classes_of, is_local_coco, paths_of, read_annotations
+from .coco_by_name import CocoDatasetByName
+from .dataset_files import check_images, classes_of, is_local_coco, paths_of, read_annotations, registered_type
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """Check the datasets and the evaluators of a config.
 
     For local files in COCO's format, annotations and images must exist, the annotations must be well-formed, the
-    classes must be in the annotation file in the same order, and the heads must have the same number of classes. For a
-    classifier, see :func:`~.classification_checks.check_classification`.
+    training files together must have all classes, and the heads must have the same number of classes. For a classifier,
+    see :func:`~.classification_checks.check_classification`.
 
     Args:
-        cfg: The whole config.
+        cfg: The whole config, after :func:`~.classes.unify_classes`.
         splits: The splits that will be used, some of 'train', 'val' and 'test'.
 
     Raises:
@@ -37,13 +36,17 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     for split in splits:
         evaluators = evaluators_of(cfg, split)
         files = []
+        absent: set[str] | None = None
         for dataset in filter(is_local_coco, datasets_of(cfg, split)):
             needs = needs_of(dataset, evaluators)
             if (dataset, needs) not in seen:
-                check_dataset(dataset, **needs)
+                lacking = check_dataset(dataset, **needs)
+                absent = lacking if absent is None else absent & lacking
                 seen.append((dataset, needs))
             check_num_classes(cfg.get('model'), classes_of(dataset))
             files.append(paths_of(dataset)[0])
+        if split == 'train':
+            check_trained_classes(absent or set(), files)
         check_evaluators(evaluators, split, files)
     if is_classification(cfg):
         check_classification(cfg, splits)
@@ -53,22 +56,23 @@ def needs_of(dataset: dict, evaluators: Sequence[dict]) -> dict[str, bool]:
     """What loading and evaluation require of an annotation file, as arguments for :func:`check_dataset`."""
     readers = [evaluator for evaluator in evaluators if evaluator.get('ann_file')]
     return dict(
-        evaluated=bool(readers),
-        # OfficialCocoMetric treats a missing iscrowd as 0. With MMDetection's metrics, pycocotools fails on it.
-        iscrowd=any(evaluator['type'] not in ('OfficialCocoMetric', OfficialCocoMetric) for evaluator in readers),
+        # OfficialCocoMetric treats a missing iscrowd as 0, and accepts any id.
+        pycocotools=any(evaluator['type'] not in ('OfficialCocoMetric', OfficialCocoMetric) for evaluator in readers),
         masks=any(step.get('with_mask') for step in dataset.get('pipeline') or ())
         or any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators),
     )
 
 
-def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False, masks: bool = False) -> None:
+def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False) -> set[str]:
     """Check one COCO dataset: its files, its annotations and its classes.
 
     Args:
         dataset: The dataset's config, with ``ann_file`` and optionally ``data_root``, ``data_prefix`` and ``metainfo``.
-        evaluated: COCO's evaluation will read the file. Defaults to False.
-        iscrowd: Every annotation must have ``iscrowd``. Defaults to False.
+        pycocotools: pycocotools will evaluate the file, see :func:`check_annotations`. Defaults to False.
         masks: Every annotation must have a mask. Defaults to False.
+
+    Returns:
+        The classes that the file lacks.
 
     Raises:
         UserError: The first problem found. The message says in which file it is and what to do.
@@ -77,20 +81,34 @@ def check_dataset(dataset: dict, evaluated: bool = False, iscrowd: bool = False,
     coco = read_annotations(dataset)
     ann_file, folder = paths_of(dataset)
     with errors_in(ann_file):
-        check_annotations(coco, evaluated, iscrowd)
+        check_annotations(coco, pycocotools)
         for what, ids in find_bad_masks(coco).items() if masks else ():
             if ids:
                 raise UserError(
                     f'{what}: {len(ids)}, for example annotation {ids[0]}. The config loads or evaluates masks, so '
                     'every annotation needs a valid one. Correct the file, or use a config without masks.'
                 )
-        left_out = check_classes(classes_of(dataset), [category['name'] for category in coco['categories']])
-    if left_out:
-        print_log(
-            f"{len(left_out)} of the annotation file's categories are not among the config's classes and are left out",
-            logger='current',
+        left_out, lacking = check_classes(
+            classes_of(dataset),
+            [category['name'] for category in coco['categories']],
+            in_order_of(dataset, pycocotools),
         )
+    for names, what in (
+        (left_out, 'are not among the classes of the config and are left out'),
+        (lacking, 'are classes of the config that the file lacks: they have no boxes there'),
+    ):
+        if names:
+            print_log(f'{ann_file}: {examples(names, most=5)} {what}', logger='current', level=logging.WARNING)
     check_images(coco['images'], folder, ann_file)
+    return set(lacking)
+
+
+def in_order_of(dataset: dict, pycocotools: bool) -> str:
+    """What numbers the classes in the order of the file: the type of the dataset, the metric, or '' for neither."""
+    dataset_type = registered_type(dataset)
+    if dataset_type is None or not issubclass(dataset_type, CocoDatasetByName):
+        return type_name(dataset)
+    return 'The metric' if pycocotools else ''
 
 
 def check_layout(dataset: dict) -> None:
@@ -109,33 +127,61 @@ def check_layout(dataset: dict) -> None:
         raise UserError(f'no image folder {folder}: {layout}; {hint}')
 
 
-def check_classes(classes: Sequence[str], names: Sequence[str]) -> list[str]:
+def check_classes(classes: Sequence[str], names: Sequence[str], in_order: str = '') -> tuple[list[str], list[str]]:
     """Check the classes of a config against the categories of an annotation file.
 
     Args:
         classes: The classes of the config, in its order.
         names: The names of the categories in the annotation file, in its order.
+        in_order: What numbers the classes in the order of the file, such as MMDetection's CocoMetric. Then the file
+            must have all classes in the order of the config. Defaults to '': nothing.
 
     Returns:
-        The categories that are not classes of the config. Training leaves them out, which is allowed.
+        The categories that are not classes of the config, and the classes that the file lacks. Both are allowed.
 
     Raises:
-        UserError: The file lacks a class or has the classes in a different order.
+        UserError: The file has none of the classes, or a similar name in place of one, or another order if the order
+            matters.
     """
-    absent = [name for name in classes if name not in names]
-    if absent:
+    left_out = [name for name in names if name not in classes]
+    lacking = [name for name in classes if name not in names]
+    similar = {name.lower(): name for name in left_out}
+    for name in lacking:
+        for found in get_close_matches(name.lower(), similar, n=1, cutoff=0.8):
+            raise UserError(
+                f'the file lacks the class {name!r} of the config and has {similar[found]!r}; use the same name in the '
+                'file and in metainfo.classes'
+            )
+    if lacking and (in_order or len(lacking) == len(classes)):
         raise UserError(
-            f'the file lacks the class{"es" * (len(absent) > 1)} {", ".join(map(repr, absent))} of the '
+            f'the file lacks the class{"es" * (len(lacking) > 1)} {", ".join(map(repr, lacking))} of the '
             f'config; it has {", ".join(map(repr, names))}. Use the same names in metainfo.classes.'
         )
     used = [name for name in names if name in classes]
-    if used != list(classes):
+    if in_order and used != list(classes):
         raise UserError(
-            f'the file has the classes in a different order than the config: expected {tuple(classes)}, '
-            f'found {tuple(used)}. MMDetection numbers the classes in the order of the file, so list '
-            f'metainfo.classes in that order.'
+            f'the file has the classes in a different order than the config: expected {tuple(classes)}, found '
+            f'{tuple(used)}. {in_order} numbers the classes in the order of the file. With CocoDataset and the metric '
+            'OfficialCocoMetric, the order does not matter: use them in the config.'
         )
-    return [name for name in names if name not in classes]
+    return left_out, lacking
+
+
+def check_trained_classes(lacking: Collection[str], files: Sequence[str]) -> None:
+    """Check that the training files together have all classes.
+
+    Args:
+        lacking: The classes that none of the files has.
+        files: The annotation files.
+
+    Raises:
+        UserError: A class has no category in any file.
+    """
+    if lacking:
+        raise UserError(
+            f'no training file has the class{"es" * (len(lacking) > 1)} {", ".join(sorted(map(repr, lacking)))} of the '
+            f'config ({", ".join(files)}). Correct metainfo.classes and num_classes, or the file.'
+        )
 
 
 def check_num_classes(part: Any, classes: Sequence[str]) -> None:

@@ -36,7 +36,16 @@ from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
 from ..utils.files import no_garbage_collection, whole_file
 from ..utils.progress import progress_bar
-from .checks import check_classes, check_evaluators, check_layout, check_num_classes, needs_of
+from .checks import (
+    check_classes,
+    check_evaluators,
+    check_layout,
+    check_num_classes,
+    check_trained_classes,
+    in_order_of,
+    needs_of,
+)
+from .classes import unify_classes
 from .dataset_files import classes_of, find_absent, is_local_coco, paths_of, read_annotations, spread
 
 EXAMPLES = 3  # per finding
@@ -95,6 +104,10 @@ class Inspection:
     findings: list[Finding] = field(default_factory=list)
     hashes: dict[str, list[str]] = field(default_factory=dict)
 
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings that are not there yet."""
+        self.findings += [finding for finding in findings if finding not in self.findings]
+
     def __str__(self) -> str:
         boxes = sum(sum(sizes.values()) for sizes in self.classes.values())
         lines = [f'{self.split}: {self.ann_file}']
@@ -131,8 +144,11 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     """
     init_default_scope('mmdet')
     found: dict[tuple[tuple[str, str], bool], Inspection] = {}
+    problems = _Findings()
+    problems.attempt(unify_classes, cfg, ('train', 'val', 'test'))
     needs = _needs_by_file(cfg)
     others = []
+    lacking: list[set[str]] = []
     for split in ('train', 'val', 'test'):
         evaluators = evaluators_of(cfg, split)
         datasets = datasets_of(cfg, split)
@@ -156,10 +172,15 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             classes = findings.attempt(classes_of, dataset)
             if classes is not None:
                 findings.attempt(check_num_classes, cfg.get('model'), classes)
+                if split == 'train' and found[key].classes:
+                    lacking.append({*classes} - {*found[key].classes})
             findings.attempt(check_evaluators, evaluators, split, files)
-            found[key].findings += [f for f in findings.listed() if f not in found[key].findings]
+            found[key].add(findings.listed())
+        if lacking and split == 'train':
+            problems.attempt(check_trained_classes, set.intersection(*lacking), files)
     if not found:
         raise UserError("the config has no local dataset in COCO's format; other formats cannot be inspected")
+    next(iter(found.values())).add(problems.listed())
     _find_leaks(found.values())
     inspections = [*found.values(), *others]
     for inspection in inspections:
@@ -239,12 +260,12 @@ def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: boo
     if coco is not None:
         with no_garbage_collection():
             by_kind: dict[str, list[str]] = defaultdict(list)
-            for kind, problem in find_malformed(coco, needs['evaluated'], needs['iscrowd']):
+            for kind, problem in find_malformed(coco, needs['pycocotools']):
                 by_kind[kind].append(problem)
             for kind, problems in by_kind.items():
                 findings.add('error', kind, problems)
             if not by_kind:
-                _inspect_annotations(inspection, findings, coco, dataset, needs['masks'])
+                _inspect_annotations(inspection, findings, coco, dataset, needs)
         # The images are inspected even if the annotations are malformed.
         images = coco.get('images')
         if os.path.isdir(folder) and not any(find_malformed(dict(images=images, categories=[]))):
@@ -257,7 +278,7 @@ def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: boo
 
 
 def _inspect_annotations(
-    inspection: Inspection, findings: _Findings, coco: dict, dataset: dict, need_masks: bool
+    inspection: Inspection, findings: _Findings, coco: dict, dataset: dict, needs: dict[str, bool]
 ) -> None:
     """Count well-formed annotations and find problems in them. Fills the inspection, and adds to the findings."""
     images, annotations = coco['images'], coco.get('annotations', [])
@@ -265,11 +286,10 @@ def _inspect_annotations(
     classes = findings.attempt(classes_of, dataset)
     if classes is None:
         classes = list(names.values())
-    findings.add(
-        'warning',
-        'classes of the file that the config leaves out',
-        findings.attempt(check_classes, classes, list(names.values())) or [],
-    )
+    in_order = in_order_of(dataset, needs['pycocotools'])
+    left_out, lacking = findings.attempt(check_classes, classes, list(names.values()), in_order) or ([], [])
+    findings.add('warning', 'classes of the file that the config leaves out', left_out)
+    findings.add('warning', 'classes of the config that the file lacks', lacking)
     findings.add(
         'warning',
         'images that are listed more than once',
@@ -324,10 +344,13 @@ def _inspect_annotations(
 
     # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
     # with a malformed mask is ignored. If masks are not used, a file without any mask is fine.
-    if need_masks or any(item.get('segmentation') for item in annotations):
+    if needs['masks'] or any(item.get('segmentation') for item in annotations):
         for what, which in find_bad_masks(coco).items():
             findings.add(
-                'error' if need_masks else 'warning', what, [f'annotation {i}' for i in which[:EXAMPLES]], len(which)
+                'error' if needs['masks'] else 'warning',
+                what,
+                [f'annotation {i}' for i in which[:EXAMPLES]],
+                len(which),
             )
 
 

@@ -16,12 +16,13 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from ..datasets.dataset_files import classes_of, spread
+from ..datasets.classes import label_names
+from ..datasets.dataset_files import spread
 from ..models.fuse import fuse
-from ..utils.config import datasets_of, is_classification, type_name
+from ..utils.config import is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.files import check_extension, check_new_folder, check_writable, whole_file, whole_folder
-from ..utils.model import build_model
+from ..utils.model import build_model, number_of_classes
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits, named_tensors
 from .agreement import Agreement, check_images, compare, compare_backbone
@@ -189,20 +190,7 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[BaseModel, tuple[str, ...]
     model = build_model(cfg).eval()
     check_fits(model, state, checkpoint)
     model.load_state_dict({key: state[key] for key in named_tensors(model)}, strict=False)
-    head = getattr(model, 'bbox_head', None) or getattr(model, 'head', None) or model.roi_head.bbox_head
-    number = (head[-1] if isinstance(head, torch.nn.ModuleList) else head).num_classes
-    known = [(meta.get('dataset_meta') or {}).get('classes')]
-    for dataset in datasets_of(cfg, 'test'):
-        # classes_of knows the datasets of MMDetection.
-        own = (dataset.get('metainfo') or {}).get('classes')
-        known.append(own if is_classification(cfg) else classes_of(dataset))
-    names = next((tuple(classes) for classes in known if classes), ())
-    if len(names) != number:
-        raise UserError(
-            f'the model has {number} classes, and {checkpoint} and the config name '
-            f'{len(names)}. Set test_dataloader.dataset.metainfo.classes in the config.'
-        )
-    return model, names
+    return model, label_names(cfg, meta, number_of_classes(model), checkpoint)
 
 
 def describe(cfg: Config, form: ExportForm, names: tuple[str, ...]) -> Metadata:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
-from ..utils.config import datasets_of, is_classification, type_name
+from ..utils.config import datasets_of, is_classification, tested_dataset, type_name
 from ..utils.errors import UserError
 
 
@@ -33,7 +33,8 @@ def pipeline_of(cfg: Config) -> Compose:
 
 def test_steps(cfg: Config) -> list[dict]:
     """The steps of the test pipeline. Empty if there is none."""
-    return next((list(dataset['pipeline']) for dataset in datasets_of(cfg, 'test') if dataset.get('pipeline')), [])
+    dataset = tested_dataset(cfg)
+    return [] if dataset is None else list(dataset['pipeline'])
 
 
 def paths_in_dataset(cfg: Config, split: str) -> list[str]:

@@ -9,17 +9,21 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..datasets.checks import check_datasets
+from ..datasets.classes import unify_classes
 from ..utils.errors import UserError
 from ..utils.model import has_cuda_operators
 from .hooks import CocoTableHook
 
 
-def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
+def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
     """Check the launcher, MMCV's operators and the data. In a distributed run, only the first process checks the data.
 
+    The datasets get the same classes in the same order, see :func:`~econvnext_mmdet.datasets.classes.unify_classes`.
+
     Args:
-        cfg: The whole config.
+        cfg: The whole config. The classes of its datasets are changed.
         splits: The splits that the run uses, some of 'train', 'val' and 'test'.
+        trained: The classes of a checkpoint, in the order of its labels. Defaults to None: unknown.
 
     Raises:
         UserError: The run would fail or give wrong results.
@@ -34,6 +38,7 @@ def check_before_run(cfg: Config, splits: Sequence[str]) -> None:
             "PyTorch sees a GPU, but MMCV was built with CPU operators only: set CUDA_VISIBLE_DEVICES='' to use the "
             'CPU, or build MMCV with nvcc'
         )
+    unify_classes(cfg, splits, trained)
     # MMEngine sets RANK only when it builds the runner. Slurm gives a rank to every task, even to one that is not part
     # of a distributed training run.
     ranks = [os.environ[name] for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK') if name in os.environ]

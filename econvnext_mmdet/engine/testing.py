@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test(
     if tta:
         _augment(cfg)
     with explain_user_errors():
-        check_before_run(cfg, ['test'])
+        check_before_run(cfg, ['test'], _classes_of(meta))
         if exported:
             use_exported(cfg, checkpoint)
         runner = build_runner(cfg)
@@ -85,9 +86,14 @@ def test(
         return runner.test()
 
 
+def _classes_of(meta: dict) -> Sequence[str] | None:
+    """The classes that a checkpoint's metadata name."""
+    return (meta.get('dataset_meta') or {}).get('classes')
+
+
 def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
     """Check that the test set has the classes of the training set, in the same order."""
-    trained = (meta.get('dataset_meta') or {}).get('classes')
+    trained = _classes_of(meta)
     tested = getattr(dataset, 'metainfo', {}).get('classes')
     if trained and tested and list(trained) != list(tested):
         raise UserError(
@@ -124,7 +130,7 @@ def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
         )
     classes = metainfo['classes']
     for metric in metrics:
-        if isinstance(metric, OfficialCocoMetric) and len(classes) < len(metric.evaluator.categories):
+        if isinstance(metric, OfficialCocoMetric) and set(metric.evaluator.categories.values()) - set(classes):
             print_log(
                 f'the annotation file has classes that the model does not know: to evaluate {out}, run '
                 f'tools/eval_coco.py with --classes {" ".join(map(shlex.quote, classes))}',

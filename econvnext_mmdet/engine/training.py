@@ -1,9 +1,13 @@
 """Training a config, for tools/train.py."""
 
+import os
+from collections.abc import Sequence
+
 import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
+from ..datasets.classes import configured_classes
 from ..models import EConvNeXt
 from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
@@ -52,8 +56,23 @@ def train(
     # MMPretrain's val_cfg is an empty dict, which is false, so compare it with None.
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
-        check_before_run(cfg, splits)
+        check_before_run(cfg, splits, _trained_classes(cfg, splits))
         build_runner(cfg).train()
+
+
+def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None:
+    """The classes of the checkpoint from which training starts, in the order of its labels, or None if it has none.
+
+    A training run that goes on keeps its classes. One that starts from other weights may have new ones. If it has the
+    same names, the labels stay the same too.
+    """
+    path = cfg.get('load_from') or cfg.get('resume') and find_latest_checkpoint(cfg.work_dir)
+    if not path or not os.path.isfile(path):
+        return None
+    names = (read_checkpoint(path).meta.get('dataset_meta') or {}).get('classes')
+    if names and not cfg.get('resume') and {*names} != {*configured_classes(cfg, splits)[1]}:
+        return None
+    return names
 
 
 def set_precision(cfg: Config, amp: bool) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..utils.errors import UserError, errors_in
 from ..utils.files import load_json, no_garbage_collection
-from .coco_format import check_annotations, find_bad_masks, find_broken_rle, is_rle
+from .coco_format import check_annotations, find_bad_masks, is_rle, rle_areas
 from .coco_stats import COCO_STATS, PRECISION_STATS
 
 ENGINES = ('faster-coco-eval', 'pycocotools')
@@ -27,7 +27,7 @@ class CocoResult:
 
     Attributes:
         stats: The twelve metrics of ``COCO_STATS``.
-        classes: One dict per class, in the order of the ids: ``name``, ``objects`` (the number of objects without crowd
+        classes: One dict per class, in the order of the file: ``name``, ``objects`` (their number without crowd
             regions) and the numbers of ``CLASS_STATS``.
         precision: Shape (10 IoU thresholds, 101 recalls, classes, 4 area ranges, 3 limits of detections). The area
             ranges are all, small, medium and large. The limits are 1, 10 and 100 detections per class and
@@ -73,7 +73,7 @@ def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> list
         image_id: COCO's id of the image.
         instances: Tensors or arrays: ``labels`` (n, ), ``bboxes`` (n, 4) as x1, y1, x2, y2 in pixels of the original
             image, and ``scores`` (n, ). If the model predicts masks, also ``masks``: n compressed RLEs.
-        cat_ids: COCO's category id of each label.
+        cat_ids: COCO's category id of each label. Detections of a label whose id is None are left out.
 
     Returns:
         One entry per detection with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, with
@@ -94,7 +94,7 @@ def coco_entries(image_id: int, instances: dict, cat_ids: Sequence[int]) -> list
         entry['segmentation'] = dict(
             size=list(rle['size']), counts=counts.decode() if isinstance(counts, bytes) else counts
         )
-    return entries
+    return [entry for entry in entries if entry['category_id'] is not None]
 
 
 class CocoEvaluator:
@@ -102,10 +102,19 @@ class CocoEvaluator:
 
     Both engines give the same numbers. faster-coco-eval is much faster.
 
+    An id in the file may be any whole number or string. faster-coco-eval would round large numbers, so both engines get
+    numbers from 1, in the order of the file, in place of the ids.
+
     Args:
-        coco: The content of an annotation file. It may be changed.
+        coco: The content of an annotation file.
         engine: 'faster-coco-eval' or 'pycocotools'. Defaults to 'faster-coco-eval'.
         classes: The classes to evaluate. Objects and detections of other classes do not count. Defaults to None: all.
+
+    Attributes:
+        image_sizes: Height and width of each image in pixels, by the id of the file.
+        file_names: The file name of each image, by the id of the file.
+        categories: The name of each class to evaluate, by the id of the file.
+        coco: The engine's COCO object. It has numbers in place of ids.
 
     Raises:
         UserError: The engine does not exist or is not installed, a class does not exist, or the ground truth lacks
@@ -114,29 +123,27 @@ class CocoEvaluator:
 
     def __init__(self, coco: dict, engine: str = ENGINES[0], classes: Sequence[str] | None = None):
         self._coco_class, self._eval_class = _engine(engine)
-        coco.setdefault('annotations', [])  # a test set without labels may lack them
+        coco = {'annotations': [], **coco}  # a test set without labels may lack them
         check_annotations(coco)
-        if engine != 'pycocotools':
-            for part in ('images', 'categories'):
-                for item in coco[part]:
-                    if not isinstance(item['id'], int):
-                        raise UserError(
-                            f'{engine} accepts only whole numbers as ids of {part}; got {item["id"]!r}; change the '
-                            "ids, or use the engine 'pycocotools' (--engine of tools/eval_coco.py)"
-                        )
         self._left_out = _leave_out(coco, classes)
         if not coco['categories']:
             raise UserError('the annotation file has no categories, so there is nothing to evaluate')
-        for image in coco['images']:
-            # The size in an RLE is a whole number, so 64.0 must become 64.
-            image.update(height=int(image['height']), width=int(image['width']))
-        for i, annotation in enumerate(coco['annotations']):
-            # The engines use the id of a match as true or false, so an object with id 0 would count as unmatched.
-            annotation['id'] = i + 1
-            annotation.setdefault('iscrowd', 0)
-        self.coco = self._load(coco)
-        self.image_sizes = {image['id']: (image['height'], image['width']) for image in coco['images']}
+        # The size in an RLE is a whole number, so 64.0 must become 64.
+        self.image_sizes = {image['id']: (int(image['height']), int(image['width'])) for image in coco['images']}
+        self.file_names = {image['id']: image['file_name'] for image in coco['images']}
         self.categories = {category['id']: category['name'] for category in coco['categories']}
+        self._numbers = dict(image_id=_number(self.image_sizes), category_id=_number(self.categories))
+        images = [
+            {**image, 'id': number, 'height': height, 'width': width}
+            for number, (image, (height, width)) in enumerate(zip(coco['images'], self.image_sizes.values()), 1)
+        ]
+        categories = [{**category, 'id': number} for number, category in enumerate(coco['categories'], 1)]
+        # The engines use the id of a match as true or false, so an object with id 0 would count as unmatched.
+        annotations = [
+            {'iscrowd': 0, **annotation, 'id': number} for number, annotation in enumerate(coco['annotations'], 1)
+        ]
+        coco = dict(coco, images=images, categories=categories, annotations=self._numbered(annotations))
+        self.coco = self._load(coco)
 
     @classmethod
     def from_file(cls, path: str, engine: str = ENGINES[0], classes: Sequence[str] | None = None) -> 'CocoEvaluator':
@@ -179,16 +186,12 @@ class CocoEvaluator:
         """
         key = GEOMETRY[iou_type]
         with no_garbage_collection(), redirect_stdout(io.StringIO()):  # pycocotools prints
-            entries = self.kept(entries)
-            self._check(entries, key)
-            # Without this selection, the engines would compute the area of a mask from the box in the same entry.
-            entries = [{name: entry[name] for name in ('image_id', 'category_id', 'score', key)} for entry in entries]
-            if entries:
-                detections = self.coco.loadRes(entries)
-            else:  # pycocotools' loadRes fails on an empty list
-                detections = self._load(dict(self.coco.dataset, annotations=[]))
+            entries = self._kept(entries)
+            areas = self._check(entries, key)
+            detections = self._detections(self._numbered(entries), key, areas)
             engine = self._eval_class(self.coco, detections, iou_type)
-            engine.params.catIds = list(self.categories if cat_ids is None else cat_ids)
+            numbers = self._numbers['category_id']
+            engine.params.catIds = [numbers[id] for id in (self.categories if cat_ids is None else cat_ids)]
             start = time.perf_counter()
             engine.evaluate()
             engine.accumulate()
@@ -196,13 +199,14 @@ class CocoEvaluator:
             seconds = time.perf_counter() - start
         precision, recall = engine.eval['precision'], engine.eval['recall']
         objects = np.zeros(len(engine.params.catIds), int)
-        index = {category: i for i, category in enumerate(engine.params.catIds)}
+        index = {category: i for i, category in enumerate(engine.params.catIds)}  # COCO's evaluation sorts them
+        names = list(self.categories.values())
         for annotation in self.coco.dataset['annotations']:
             if annotation['category_id'] in index and not annotation['iscrowd']:
                 objects[index[annotation['category_id']]] += 1
         classes = [
             dict(
-                name=self.categories[category],
+                name=names[category - 1],
                 objects=int(objects[i]),
                 **_precisions(precision[:, :, i, :, -1]),
                 AR=coco_mean(recall[:, i, 0, -1]),
@@ -228,7 +232,20 @@ class CocoEvaluator:
     def _bad_masks(self) -> dict[str, list]:
         return find_bad_masks(self.coco.dataset)  # cached, because a training run evaluates many times
 
-    def kept(self, entries: list[dict]) -> list[dict]:
+    def numbered(self, entries: list[dict]) -> list[dict]:
+        """The entries of a COCO results file, with the numbers of ``coco`` in place of the ids.
+
+        Entries of classes that the evaluator leaves out are missing in the result.
+
+        Args:
+            entries: The content of the file, which :meth:`evaluate` has accepted.
+        """
+        return self._numbered(self._kept(entries))
+
+    def _numbered(self, entries: list[dict]) -> list[dict]:
+        return [{**entry, **{key: numbers[entry[key]] for key, numbers in self._numbers.items()}} for entry in entries]
+
+    def _kept(self, entries: list[dict]) -> list[dict]:
         """The entries of a COCO results file, without the entries of classes that the evaluator leaves out."""
         if not self._left_out:
             return entries
@@ -236,8 +253,18 @@ class CocoEvaluator:
             entry for entry in entries if not isinstance(entry, dict) or entry.get('category_id') not in self._left_out
         ]
 
-    def _check(self, entries: list[dict], key: str) -> None:
-        """Check the detections, and for masks also the ground truth."""
+    def _detections(self, entries: list[dict], key: str, areas: Sequence[float]) -> Any:
+        """Make the engine's COCO object from entries with numbers. The engines' ``loadRes`` is slow for masks."""
+        # Without this selection, the engines would compute the area of a mask from the box in the same entry.
+        names = ('image_id', 'category_id', 'score', key)
+        detections = [
+            {'id': number, 'iscrowd': 0, 'area': area, **{name: entry[name] for name in names}}
+            for number, (entry, area) in enumerate(zip(entries, areas), 1)
+        ]
+        return self._load(dict(self.coco.dataset, annotations=detections))
+
+    def _check(self, entries: list[dict], key: str) -> list[float]:
+        """Check the detections, and for masks also the ground truth. Returns the areas of the boxes or masks."""
         try:
             for name, known in (('image_id', self.image_sizes), ('category_id', self.categories)):
                 unknown = {entry[name] for entry in entries} - set(known)
@@ -257,10 +284,14 @@ class CocoEvaluator:
             whole = False
         # After classes are left out, a position in the list is not a position in the file, so no position is given.
         wrong: int | None = None
+        areas: list[float] = []
         if not whole:
             wrong = next(i for i, entry in enumerate(entries) if not self._is_detection(entry, key))
-        elif key == 'segmentation':
-            wrong = next(iter(find_broken_rle([entry[key] for entry in entries])), None)
+        elif key == 'bbox':
+            areas = [box[2] * box[3] for box in (entry[key] for entry in entries)]
+        else:
+            areas = rle_areas([entry[key] for entry in entries]).tolist()
+            wrong = areas.index(-1) if -1 in areas else None
         if wrong is not None:
             place = 'an entry' if self._left_out else f'entry {wrong} (counted from 0)'
             raise UserError(
@@ -280,6 +311,7 @@ class CocoEvaluator:
                         f'masks cannot be evaluated: the ground truth has {len(ids)} {what}{example}; correct them, or '
                         "evaluate only 'bbox'"
                     )
+        return areas
 
     def _has_mask(self, entry: dict) -> bool:
         """Whether the mask of an entry has the form of a compressed RLE with the size of its image."""
@@ -301,6 +333,11 @@ class CocoEvaluator:
             )
         except (KeyError, TypeError):
             return False
+
+
+def _number(ids: Iterable) -> dict[Any, int]:
+    """Numbers from 1 for ids."""
+    return {id: number for number, id in enumerate(ids, 1)}
 
 
 def _are_numbers(values: list, shape: tuple) -> bool:

@@ -11,37 +11,35 @@ from ..utils.errors import UserError
 # The types of the fields that MMDetection uses as keys or in computations, and their names in messages.
 NAME = ((str,), 'a string')
 ID = ((int, str), 'a whole number or a string')
-WHOLE = ((int,), 'a whole number')
 SIZE = ((int, float), 'a number')
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
 
 
-def check_annotations(coco: dict, evaluated: bool = False, iscrowd: bool = False) -> None:
+def check_annotations(coco: dict, pycocotools: bool = False) -> None:
     """Check that an annotation file contains what MMDetection reads from it.
 
     Args:
         coco: The content of the file.
-        evaluated: Accept only whole numbers as ids, because COCO's evaluation will read the file. Training accepts
-            strings as well. Defaults to False.
-        iscrowd: Require ``iscrowd`` in every annotation, as pycocotools does. Defaults to False.
+        pycocotools: pycocotools will evaluate the file by itself, as in MMDetection's CocoMetric. Then ids must be
+            whole numbers of 64 bits, and every annotation must have ``iscrowd``. Training and
+            :class:`~.coco_eval.CocoEvaluator` accept other ids. Defaults to False.
 
     Raises:
         UserError: An entry lacks a field, has a field of the wrong type or refers to an entry that does not exist. The
             message has the first problem.
     """
-    for _, problem in find_malformed(coco, evaluated, iscrowd):
+    for _, problem in find_malformed(coco, pycocotools):
         raise UserError(f'malformed: {problem}')
 
 
-def find_malformed(coco: dict, evaluated: bool = False, iscrowd: bool = False) -> Iterator[tuple[str, str]]:
+def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str, str]]:
     """Find all problems for which :func:`check_annotations` would raise an error. The arguments are the same.
 
     Yields:
         The kind of the problem, and a message that says where it is and what was expected.
     """
     fields: dict[str, tuple[str, ...]] = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'))
-    fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * iscrowd)
-    types = {**TYPES, **dict(id=WHOLE, image_id=WHOLE, category_id=WHOLE)} if evaluated else TYPES
+    fields['annotations'] = ('id', 'image_id', 'category_id', 'bbox', 'area', *['iscrowd'] * pycocotools)
     ids: dict[str, set] = {}
     whole: dict[str, list[dict]] = {}
     for part, keys in fields.items():
@@ -56,14 +54,20 @@ def find_malformed(coco: dict, evaluated: bool = False, iscrowd: bool = False) -
             wrong = (
                 []
                 if lacking
-                else [key for key, (kinds, _) in types.items() if key in entry and not isinstance(entry[key], kinds)]
+                else [key for key, (kinds, _) in TYPES.items() if key in entry and not isinstance(entry[key], kinds)]
             )
             if lacking:
                 yield 'entries that lack a field', f'{part}[{i}] lacks {", ".join(lacking)}'
             elif wrong:
                 yield (
                     'fields of the wrong type',
-                    f'{part}[{i}] has the {wrong[0]} {entry[wrong[0]]!r}; expected {types[wrong[0]][1]}',
+                    f'{part}[{i}] has the {wrong[0]} {entry[wrong[0]]!r}; expected {TYPES[wrong[0]][1]}',
+                )
+            elif pycocotools and not (isinstance(entry['id'], int) and abs(entry['id']) < 2**63):
+                yield (
+                    "ids that the config's metric cannot evaluate",
+                    f'{part}[{i}] has the id {entry["id"]!r}; expected a whole number of 64 bits. The metric '
+                    'OfficialCocoMetric accepts any whole number or string: use it in the config',
                 )
             elif entry['id'] in ids[part]:
                 yield 'ids that occur twice', f'{part}[{i}] has the id {entry["id"]!r} of an earlier entry'
@@ -132,7 +136,7 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
                 neither.append(annotation['id'])
         else:
             compressed.append((annotation['id'], mask))
-    neither += [compressed[i][0] for i in find_broken_rle([mask for _, mask in compressed])]
+    neither += [compressed[i][0] for i in np.flatnonzero(rle_areas([mask for _, mask in compressed]) < 0)]
     return {
         'annotations without a mask': missing,
         'masks that are neither valid polygons nor a valid RLE': neither,
@@ -166,22 +170,22 @@ def is_rle(mask: Any) -> bool:
     )
 
 
-def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
-    """Find the compressed RLEs whose runs do not cover their image exactly.
+def rle_areas(masks: Sequence[dict], at_once: int = 2_000) -> np.ndarray:
+    """The areas of compressed RLEs in pixels.
 
     The encoding is that of pycocotools' ``rleFrString``. Each character holds 5 bits of a number, starting with the
     lowest bits. One more bit says whether another character follows. The last character has the sign. From the fourth
     run on, a number is the difference from the run two places before it. Many masks are decoded together, because there
-    may be hundreds of thousands.
+    may be hundreds of thousands. pycocotools' own ``area`` accepts at most 255 masks, and not a broken one.
 
     Args:
         masks: The RLEs, with ``size`` (height, width) and ``counts`` (a string).
-        at_once: The number of masks to decode together, which limits the memory. Defaults to 20000.
+        at_once: The number of masks to decode together, which limits the memory. Defaults to 2000.
 
     Returns:
-        The indices of the broken RLEs.
+        The areas, shape (n, ). The area of a broken RLE, whose runs do not cover its image exactly, is -1.
     """
-    broken: list[int] = []
+    result = np.full(len(masks), -1)
     for start in range(0, len(masks), at_once):
         texts = [mask['counts'].encode('ascii', 'replace') for mask in masks[start : start + at_once]]
         # If the last character announced another one, the number would continue in the next text.
@@ -190,7 +194,6 @@ def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
             for i, text in enumerate(texts)
             if text and 48 <= min(text) and max(text) < 112 and not (text[-1] - 48) & 32
         ]
-        broken += [start + i for i in sorted({*range(len(texts))} - {*readable})]
         if not readable:
             continue
         texts = [texts[i] for i in readable]
@@ -209,9 +212,11 @@ def find_broken_rle(masks: Sequence[dict], at_once: int = 20_000) -> list[int]:
         total, chain = np.cumsum(values[order]), chain[order]
         first = np.searchsorted(chain, chain)
         runs = total - np.where(first, total[first - 1], 0)
-        areas = np.array([math.prod(masks[start + i]['size']) for i in readable])
-        wrong = np.bincount(chain // 3, runs) != areas
+        pixels = np.array([math.prod(masks[start + i]['size']) for i in readable])
+        wrong = np.bincount(chain // 3, runs) != pixels
         wrong[chain[runs < 0] // 3] = True
         wrong[mask[lengths > 7]] = True  # more than 32 bits
-        broken += [start + readable[i] for i in np.flatnonzero(wrong)]
-    return sorted(broken)
+        inside = chain % 3 == 2  # the runs at odd places
+        areas = np.bincount(chain[inside] // 3, runs[inside], len(texts))
+        result[start + np.array(readable)] = np.where(wrong, -1, areas)
+    return result

@@ -83,20 +83,25 @@ class OfficialCocoMetric(BaseMetric):
                 if iou_type == 'segm' and 'mask_scores' in found:  # some detectors score masks separately
                     found = dict(found, scores=found['mask_scores'])
                 entries += coco_entries(image_id, found, cat_ids)
-            result = self.evaluator.evaluate(entries, iou_type, cat_ids)
+            result = self.evaluator.evaluate(entries, iou_type, [id for id in cat_ids if id is not None])
             metrics.update({f'{iou_type}_{COCO_STATS[name].mmdet_name}': value for name, value in result.stats.items()})
             if self.classwise:
                 print_log(f'{iou_type} by class\n{class_table(result.classes)}', logger='current')
                 metrics.update({f'{iou_type}_{entry["name"]}_precision': entry['AP'] for entry in result.classes})
         return metrics
 
-    def _cat_ids(self) -> list[int]:
-        """COCO's category id of each label. Labels follow the order of the file, as in MMDetection's CocoDataset."""
-        classes = self.dataset_meta['classes']
-        ids = [id for id, name in self.evaluator.categories.items() if name in classes]
-        if len(ids) != len(classes):
-            absent = sorted(set(classes) - set(self.evaluator.categories.values()))
+    def _cat_ids(self) -> list:
+        """COCO's category id of each label, or None for a class that the annotation file lacks.
+
+        A CocoDataset numbers the classes in the order of the file, a CocoDatasetByName in that of its ``classes``.
+        """
+        classes = list(self.dataset_meta['classes'])
+        ids = {name: id for id, name in self.evaluator.categories.items()}
+        absent = [name for name in classes if name not in ids]
+        if self.dataset_meta.get('labels_by_name') and len(absent) < len(classes):
+            return [ids.get(name) for name in classes]
+        if absent:
             raise ValueError(
                 f'the annotation file lacks the classes {absent} of the dataset; correct metainfo.classes or ann_file'
             )
-        return ids
+        return [id for name, id in ids.items() if name in classes]

@@ -345,7 +345,7 @@ class _Annotations:
     def __init__(self, path: str):
         self._path, self._coco = path, load_json(path, dict)
         with errors_in(path):
-            check_annotations(self._coco, evaluated=True)
+            check_annotations(self._coco)
 
     def image_ids(self, files: Sequence[str]) -> dict[str, int]:
         """The image id of each file.

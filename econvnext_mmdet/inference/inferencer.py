@@ -13,11 +13,14 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 
+from ..datasets.classes import label_names
 from ..deploy.predictors import ExportedPredictor, use_exported
 from ..deploy.runtime import is_exported
 from ..models.fuse import fuse
+from ..utils.config import tested_dataset
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
+from ..utils.model import number_of_classes
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
 
@@ -64,8 +67,14 @@ class StrictInferencer(DetInferencer):
 
     def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Sequence[str] | None = None):
         exported = is_exported(checkpoint)
-        self._state, self._path = {} if exported else read_checkpoint(checkpoint).state, checkpoint
+        self._state, self._meta = ({}, {}) if exported else read_checkpoint(checkpoint)
+        self._path = checkpoint
         cfg = copy.deepcopy(cfg)
+        dataset = tested_dataset(cfg)
+        if dataset is None:
+            raise UserError('expected a pipeline in test_dataloader.dataset of the config, which prepares the images')
+        # MMDetection reads the pipeline there. It does not look into wrappers or at the validation set.
+        cfg.test_dataloader = ConfigDict(dataset=dataset)
         if exported:
             use_exported(cfg, checkpoint)
         # Here the visualizer only draws. The visualizer of the config may also log to a service, or may be missing.
@@ -80,15 +89,17 @@ class StrictInferencer(DetInferencer):
 
     def _load_weights_to_model(self, model: torch.nn.Module, checkpoint: dict | None, cfg: Config) -> None:
         if isinstance(model, ExportedPredictor):
-            classes = model.exported.metadata.names
-            super()._load_weights_to_model(
-                model, dict(state_dict={}, meta=dict(dataset_meta=dict(classes=classes))), cfg
-            )
-            return
-        check_fits(model, self._state, self._path)
-        del self._state
-        super()._load_weights_to_model(model, checkpoint, cfg)
-        fuse(model)
+            names, state = model.exported.metadata.names, {}
+        else:
+            check_fits(model, self._state, self._path)
+            names = label_names(cfg, self._meta, number_of_classes(model), self._path)
+            state = self._state
+        # MMDetection would give a checkpoint without names those of COCO.
+        meta = dict(dataset_meta={**(self._meta.get('dataset_meta') or {}), 'classes': names})
+        super()._load_weights_to_model(model, dict(state_dict=state, meta=meta), cfg)
+        del self._state, self._meta
+        if not isinstance(model, ExportedPredictor):
+            fuse(model)
 
     def load(self, image: str | np.ndarray) -> tuple[tuple[int, int], dict]:
         """Load an image and prepare it for the model.

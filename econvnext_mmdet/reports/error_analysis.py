@@ -24,16 +24,16 @@ class ImageMatches:
     """The detections in one image (highest score first), its objects (no crowd regions), and the matches at IoU 0.5.
 
     Attributes:
-        image_id: COCO's id of the image.
-        entries: The n detections.
-        annotations: The m objects.
+        image_id: The id of the image in the annotation file.
+        entries: The n detections, with numbers in place of ids.
+        annotations: The m objects, with numbers in place of ids.
         iou: The IoU of each detection and each object. Shape (n, m).
         found: For each detection, the index of the object of the same class that it finds, or -1. Shape (n, ).
         ignored: Whether COCO ignores the detection, because it finds no object and lies in a crowd region of its class.
             Shape (n, ).
     """
 
-    image_id: int
+    image_id: int | str
     entries: list[dict]
     annotations: list[dict]
     iou: np.ndarray
@@ -63,20 +63,20 @@ def match_images(evaluator: CocoEvaluator, entries: list[dict], iou_type: str) -
         iou_type: 'bbox' or 'segm'.
 
     Yields:
-        The matches of every image of the ground truth, in the order of the ids.
+        The matches of every image of the ground truth, in the order of the file.
     """
     coco = evaluator.coco
     by_image: dict[int, list[dict]] = defaultdict(list)
-    for entry in sorted(evaluator.kept(entries), key=lambda entry: -entry['score']):
+    for entry in sorted(evaluator.numbered(entries), key=lambda entry: -entry['score']):
         by_image[entry['image_id']].append(entry)
-    for image_id in sorted(evaluator.image_sizes):
+    for image_id, number in zip(evaluator.image_sizes, coco.imgs):
         counts: dict[int, int] = defaultdict(int)
         kept = []
-        for entry in by_image[image_id]:
+        for entry in by_image[number]:
             counts[entry['category_id']] += 1
             if counts[entry['category_id']] <= MAX_DETECTIONS:
                 kept.append(entry)
-        annotations = coco.imgToAnns.get(image_id, [])
+        annotations = coco.imgToAnns.get(number, [])
         objects = [annotation for annotation in annotations if not annotation['iscrowd']]
         crowds = [annotation for annotation in annotations if annotation['iscrowd']]
         labels = _labels(kept)
@@ -251,7 +251,7 @@ def confusion_matrix(
 
     Returns:
         The counts, shape (classes + 1, classes + 1). Rows are the classes of the objects, columns are the classes of
-        the detections, both in the order of the ids. The last row counts detections without an object, the last column
+        the detections, both in the order of the file. The last row counts detections without an object, the last column
         missed objects.
     """
     # Crowd regions do not count as objects, and detections in them are not false alarms.
@@ -262,9 +262,7 @@ def confusion_matrix(
         for entry, ignored in zip(match.entries, match.ignored)
         if not ignored and entry['score'] >= score_thr
     ]
-    # The results of the evaluation have the classes in the order of their ids.
-    categories = sorted(evaluator.coco.dataset['categories'], key=lambda category: category['id'])
-    ground_truth = COCO(dict(evaluator.coco.dataset, annotations=objects, categories=categories))
+    ground_truth = COCO(dict(evaluator.coco.dataset, annotations=objects))
     library = PreviewResults(ground_truth, ground_truth.loadRes(entries), iou_type, iou_tresh=FOREGROUND)
     # Its last two columns are, for each class, the detections without an object and the missed objects.
     counts = library.compute_confusion_matrix()

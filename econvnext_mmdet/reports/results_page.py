@@ -418,14 +418,12 @@ def _pictures(
     for title, matches in (('worst', ranked[:PICTURES]), ('best', best[:PICTURES])):
         chosen[title] = []
         for match in matches:
-            info = evaluator.coco.imgs[match.image_id]
+            name = evaluator.file_names[match.image_id]
             file = None
             if images is not None:
                 file = f'{iou_type}-{number}-{title}-{len(chosen[title])}.png'
-                _draw(folder / file, evaluator, iou_type, match, Path(images) / info['file_name'], score_thr)
-            chosen[title].append(
-                dict(file=file, name=info['file_name'], f1=match.f1(score_thr), objects=len(match.annotations))
-            )
+                _draw(folder / file, evaluator, iou_type, match, Path(images) / name, score_thr)
+            chosen[title].append(dict(file=file, name=name, f1=match.f1(score_thr), objects=len(match.annotations)))
     return chosen
 
 
@@ -451,8 +449,7 @@ def _draw(
 
 
 def _instances(evaluator: CocoEvaluator, iou_type: str, items: list[dict]) -> InstanceData:
-    """Convert annotations or results entries for MMDetection's visualizer."""
-    label = {category: i for i, category in enumerate(evaluator.categories)}
+    """Convert annotations or results entries, with the evaluator's numbers, for MMDetection's visualizer."""
     # Results may have masks without boxes.
     boxes = torch.tensor(
         np.array([item['bbox'] if 'bbox' in item else mask_utils.toBbox(item['segmentation']) for item in items]),
@@ -460,7 +457,7 @@ def _instances(evaluator: CocoEvaluator, iou_type: str, items: list[dict]) -> In
     ).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     instances = InstanceData(
-        bboxes=boxes, labels=torch.tensor([label[item['category_id']] for item in items], dtype=torch.long)
+        bboxes=boxes, labels=torch.tensor([item['category_id'] - 1 for item in items], dtype=torch.long)
     )
     if items and iou_type == 'segm':
         instances.masks = np.stack([evaluator.coco.annToMask(item) for item in items])

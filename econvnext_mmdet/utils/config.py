@@ -63,6 +63,12 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     return list(_unwrapped((cfg.get(f'{split}_dataloader') or {}).get('dataset')))
 
 
+def tested_dataset(cfg: Config) -> dict | None:
+    """The config of the first dataset whose pipeline prepares images for testing, or None if there is none."""
+    datasets = [*datasets_of(cfg, 'test'), *datasets_of(cfg, 'val')]
+    return next((dataset for dataset in datasets if dataset.get('pipeline')), None)
+
+
 def _unwrapped(dataset: dict | list | tuple | None) -> Iterator[dict]:
     if isinstance(dataset, (list, tuple)):
         for item in dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
@@ -38,6 +38,14 @@ def unwrap(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.get_submodule('module')
     return model
+
+
+def number_of_classes(model: nn.Module) -> int:
+    """The number of classes of a detector's or a classifier's head."""
+    heads = dict(model.named_modules())
+    head = next(heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads)
+    last: Any = head[-1] if isinstance(head, nn.ModuleList) else head
+    return last.num_classes
 
 
 def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from econvnext_mmdet.datasets.checks import check_classes, check_datasets
+from econvnext_mmdet.datasets.classes import unify_classes
 from econvnext_mmdet.evaluation.coco_format import check_annotations
 from econvnext_mmdet.utils.errors import UserError
 
@@ -60,20 +61,39 @@ def test_missing_and_empty_images_are_found(cfg):
 @pytest.mark.parametrize(
     'classes, says',
     [
-        (('circle', 'square', 'triangle', 'hexagon'), "lacks the class 'hexagon'"),
-        (('square', 'circle', 'triangle', 'star'), 'a different order than the config'),
+        (('circle', 'square', 'triangle', 'hexagon'), "no training file has the class 'hexagon' of the config"),
+        (('circle', 'square', 'triangle', 'Star'), "lacks the class 'Star' of the config and has 'star'; use the same"),
+        (
+            ('a', 'b', 'c', 'd'),
+            "train.json: the file lacks the classes 'a', 'b', 'c', 'd' of the config; it has 'circle'",
+        ),
     ],
 )
 def test_classes_must_match_the_file(cfg, classes, says):
     cfg.train_dataloader.dataset.metainfo = dict(classes=classes)
-    with pytest.raises(UserError, match=f'train.json: .*{says}'):
+    unify_classes(cfg, ['train'])
+    with pytest.raises(UserError, match=says):
         check_datasets(cfg, ['train'])
 
 
-def test_subset_of_the_classes_is_allowed():
-    assert check_classes(('b', 'd'), ('a', 'b', 'c', 'd')) == ['a', 'c']
-    with pytest.raises(UserError, match="expected \\('d', 'b'\\), found \\('b', 'd'\\)"):
-        check_classes(('d', 'b'), ('a', 'b', 'c', 'd'))
+@pytest.mark.parametrize('change, says', [({}, 'CocoDataset'), (dict(type='CocoDatasetByName'), 'The metric')])
+def test_the_order_matters_for_mmdetections_dataset_and_metric(cfg, change, says):
+    cfg.val_dataloader.dataset.update(change, metainfo=dict(classes=('square', 'circle', 'triangle', 'star')))
+    cfg.val_evaluator.type = 'CocoMetric'
+    with pytest.raises(UserError, match=f'val.json: .*different order than the config: .* {says} numbers the classes'):
+        check_datasets(cfg, ['val'])
+    cfg.val_evaluator.type = 'OfficialCocoMetric'
+    unify_classes(cfg, ['val'])
+    check_datasets(cfg, ['val'])
+
+
+def test_a_file_may_have_more_or_fewer_classes_than_the_config():
+    assert check_classes(('b', 'd'), ('a', 'b', 'c', 'd')) == (['a', 'c'], [])
+    assert check_classes(('d', 'b', 'long name'), ('b', 'c', 'd')) == (['c'], ['long name'])
+    with pytest.raises(UserError, match="expected \\('d', 'b'\\), found \\('b', 'd'\\). CocoMetric numbers"):
+        check_classes(('d', 'b'), ('a', 'b', 'c', 'd'), 'CocoMetric')
+    with pytest.raises(UserError, match="lacks the class 'e' of the config"):
+        check_classes(('a', 'e'), ('a', 'b'), 'CocoMetric')
 
 
 def test_classes_may_be_a_file_but_not_a_single_name(cfg, tmp_path):

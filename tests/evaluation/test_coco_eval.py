@@ -3,11 +3,20 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from econvnext_mmdet.evaluation.coco_eval import ENGINES, CocoEvaluator, coco_entries, coco_mean, evaluate_files
+from econvnext_mmdet.evaluation.coco_eval import (
+    ENGINES,
+    GEOMETRY,
+    CocoEvaluator,
+    coco_entries,
+    coco_mean,
+    evaluate_files,
+)
 from econvnext_mmdet.evaluation.coco_stats import COCO_STATS, PRECISION_STATS
 from econvnext_mmdet.utils.errors import UserError
 
@@ -117,16 +126,47 @@ def test_the_metrics_of_each_class_equal_those_of_its_separate_evaluation(engine
     assert sum(e['objects'] for e in result.classes) == sum(not a['iscrowd'] for a in coco['annotations'])
 
 
-def test_only_pycocotools_accepts_strings_as_ids():
-    coco, entries = make_scene()
-    expected = CocoEvaluator(deepcopy(coco)).evaluate(entries).stats
-    for item in coco['images']:
-        item['id'] = f'image {item["id"]:04d}'
-    for item in (*coco['annotations'], *entries):
-        item['image_id'] = f'image {item["image_id"]:04d}'
-    assert CocoEvaluator(deepcopy(coco), 'pycocotools').evaluate(entries).stats == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(UserError, match="whole numbers as ids of images; got 'image 0003'; .* use the engine 'pycoco"):
-        CocoEvaluator(coco)
+IDS = st.one_of(
+    st.integers(-3, 20),
+    # Neighbours that are equal as doubles.
+    st.integers(0, 20).map(lambda i: 20_240_101_120_000_000 + i),
+    st.integers(-(2**70), 2**70),
+    st.text(max_size=3),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_ids_and_their_order_do_not_change_the_numbers_of_either_engine(data, seed):
+    coco, entries = make_scene(seed, images=4)
+    random = np.random.default_rng(seed)
+    for item in coco['annotations']:
+        item['area'] = float(item['area'] * random.choice([0.3, 1, 5]))
+        if random.random() < 0.2:
+            item['iscrowd'] = 1
+    for entry in entries:
+        entry['score'] = float(random.choice([entry['score'], 0.5]))
+    expected = {name: CocoEvaluator(coco, 'pycocotools').evaluate(entries, name) for name in GEOMETRY}
+
+    other, other_entries = deepcopy(coco), deepcopy(entries)
+    for part, key in (('images', 'image_id'), ('categories', 'category_id'), ('annotations', None)):
+        number = len(coco[part])
+        ids = data.draw(st.lists(IDS, min_size=number, max_size=number, unique=True), part)
+        new = dict(zip([item['id'] for item in coco[part]], ids))
+        for item in other[part]:
+            item['id'] = new[item['id']]
+        for item in (*other['annotations'], *other_entries) if key else ():
+            item[key] = new[item[key]]
+    other['categories'] = data.draw(st.permutations(other['categories']))
+    for engine in ENGINES:
+        evaluator = CocoEvaluator(other, engine)
+        for name, result in expected.items():
+            found = evaluator.evaluate(other_entries, name)
+            assert found.stats == pytest.approx(result.stats, abs=1e-12)
+            assert [item['name'] for item in found.classes] == [item['name'] for item in other['categories']]
+            classes = {item['name']: item for item in found.classes}
+            for item in result.classes:
+                assert classes[item['name']] == pytest.approx(item, abs=1e-12)
 
 
 def test_the_output_of_a_model_becomes_entries_of_a_results_file():
@@ -275,7 +315,10 @@ def test_image_sizes_may_be_floats():
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda c: (c['categories'][0].update(id='x'), c.update(annotations=[])), "as ids of categories; got 'x'"),
+        (
+            lambda c: (c['categories'][0].update(id=1.5), c.update(annotations=[])),
+            'id 1.5; expected a whole number',
+        ),
         (lambda c: c['annotations'][0].update(iscrowd='0'), "has the iscrowd '0'; expected 0 or 1"),
         (lambda c: c['categories'][0].update(name='dog'), "2 categories are named 'dog'"),
         (lambda c: c.update(categories=[], annotations=[]), 'the annotation file has no categories'),

@@ -5,9 +5,9 @@ from pycocotools import mask as mask_utils
 from econvnext_mmdet.evaluation.coco_format import (
     check_annotations,
     find_bad_masks,
-    find_broken_rle,
     find_malformed,
     is_rle,
+    rle_areas,
 )
 from econvnext_mmdet.utils.errors import UserError
 
@@ -16,7 +16,7 @@ from ..scenes import SIZE, make_scene, rle_counts
 
 def test_well_formed_annotations_are_accepted():
     coco, _ = make_scene()
-    check_annotations(coco, evaluated=True, iscrowd=True)
+    check_annotations(coco, pycocotools=True)
     assert not any(find_malformed(coco)) and not any(find_bad_masks(coco).values())
 
 
@@ -28,21 +28,22 @@ def test_a_test_set_may_lack_annotations():
         check_annotations(dict(images=[]))
 
 
-def test_strings_as_ids_are_rejected_if_the_file_is_evaluated():
+@pytest.mark.parametrize('id', ['image 1', 2**63])
+def test_pycocotools_needs_ids_of_64_bits(id):
     coco, _ = make_scene()
-    coco['images'][1]['id'] = 'image 1'
+    coco['images'][1]['id'] = id
     coco['annotations'] = []
     check_annotations(coco)
-    with pytest.raises(UserError, match=r"images\[1\] has the id 'image 1'; expected a whole number"):
-        check_annotations(coco, evaluated=True)
+    with pytest.raises(UserError, match=r'images\[1\] has the id .*; expected a whole number of 64 bits. The metric'):
+        check_annotations(coco, pycocotools=True)
 
 
-def test_iscrowd_is_optional_unless_it_is_required():
+def test_pycocotools_needs_iscrowd():
     coco, _ = make_scene()
     del coco['annotations'][3]['iscrowd']
     check_annotations(coco)
     with pytest.raises(UserError, match=r'malformed: annotations\[3\] lacks iscrowd'):
-        check_annotations(coco, iscrowd=True)
+        check_annotations(coco, pycocotools=True)
 
 
 def test_all_problems_are_found_and_the_first_is_raised():
@@ -88,10 +89,10 @@ def test_only_the_form_decides_what_is_an_rle(mask, expected):
     assert is_rle(mask) is expected
 
 
-def test_broken_rles_are_found_among_good_ones():
+def test_areas_are_those_of_the_masks_and_broken_rles_have_none():
     """pycocotools makes the masks. In every seventh one, the runs are then longer or shorter than the image."""
     rng = np.random.default_rng(0)
-    masks = []
+    masks, areas = [], []
     for i in range(200):
         size = rng.integers(1, 60, 2)
         inside = rng.random(size) < rng.choice([0, 0.02, 0.5, 1])
@@ -102,5 +103,6 @@ def test_broken_rles_are_found_among_good_ones():
         elif i % 14 == 10:
             rle['size'] = [rle['size'][0] + 1, rle['size'][1]]
         masks.append(dict(size=rle['size'], counts=counts))
-    assert find_broken_rle(masks, at_once=30) == find_broken_rle(masks) == list(range(3, 200, 7))
-    assert find_broken_rle([]) == []
+        areas.append(-1 if i % 7 == 3 else inside.sum())
+    assert rle_areas(masks, at_once=30).tolist() == rle_areas(masks).tolist() == areas
+    assert rle_areas([]).tolist() == []

@@ -1,5 +1,6 @@
 """Detection in a user's files, with small detectors that have random weights."""
 
+import copy
 import json
 import shutil
 
@@ -7,6 +8,7 @@ import cv2
 import mmcv
 import numpy as np
 import pytest
+import torch
 
 from econvnext_mmdet.evaluation.coco_eval import evaluate_files
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
@@ -122,6 +124,41 @@ def annotations(shapes, tmp_path):
     path = tmp_path / 'truth.json'
     path.write_text(json.dumps(coco))
     return path, coco
+
+
+def test_a_checkpoint_without_names_takes_those_of_the_config(detectors, shapes, tmp_path):
+    """A converted checkpoint, or a bare state dict, has no names. MMDetection would take those of COCO."""
+    detector = detectors['retinanet']
+    bare, cfg = tmp_path / 'bare.pth', copy.deepcopy(detector.cfg)
+    torch.save(torch.load(detector.checkpoint, weights_only=True)['state_dict'], bare)
+    options = DetectionOptions(out=str(tmp_path / 'out'), device='cpu', score_thr=0.0, classes=['star'])
+    detect(cfg, str(bare), [f'{shapes}/val'], options)
+    _, images = read_output(tmp_path / 'out')
+    assert [category['name'] for category in images['categories']] == ['star']
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.metainfo = None
+    says = r'the model has 4 classes, and train_dataloader names 80 \(person, .*Set metainfo.classes of the datasets'
+    with pytest.raises(UserError, match=says):
+        detect(cfg, str(bare), [f'{shapes}/val'], options)
+
+
+@pytest.mark.parametrize('wrap', [None, 'ConcatDataset', 'RepeatDataset'])
+def test_the_pipeline_may_be_in_a_wrapper_or_in_the_validation_set(detectors, shapes, tmp_path, wrap):
+    detector = detectors['retinanet']
+    cfg = copy.deepcopy(detector.cfg)
+    dataset = cfg.test_dataloader.dataset
+    if wrap is None:
+        cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    else:
+        inner = dict(datasets=[dataset, dataset]) if wrap == 'ConcatDataset' else dict(dataset=dataset, times=2)
+        cfg.test_dataloader.dataset = dict(type=wrap, **inner)
+    out = tmp_path / 'out'
+    detect(cfg, detector.checkpoint, [f'{shapes}/val'], DetectionOptions(out=str(out), device='cpu', score_thr=0.0))
+    results, _ = read_output(out)
+    assert results
+    cfg.test_dataloader = cfg.val_dataloader = None
+    with pytest.raises(UserError, match='expected a pipeline in test_dataloader.dataset'):
+        detect(cfg, detector.checkpoint, [f'{shapes}/val'], DetectionOptions(out=str(out), device='cpu'))
 
 
 def test_ids_come_from_the_annotation_file(detect_in, annotations, shapes, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,38 @@ def test_the_table_of_training_runs_has_the_metrics_of_testing(trained, cfg, tmp
     metrics = run_test(cfg, str(trained[0] / 'epoch_2.pth'))
     assert (row['config'], row['start'], row['seeds'], row['epochs']) == (Path(DEMO).stem, '', [0], 2)
     assert row['AP']['values'] == [metrics['coco/bbox_mAP']] and row['AP50']['values'] == [metrics['coco/bbox_mAP_50']]
+
+
+def test_the_order_of_the_classes_changes_neither_the_metrics_nor_a_resumed_run(trained, shapes, tmp_path):
+    """The same data with other category ids, in another order, and a config that names the classes in this order."""
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    expected = run_test(load_config(DEMO, options(shapes, tmp_path / 'a')), checkpoint)
+    assert expected['coco/bbox_AR@100'] > 0
+    other = tmp_path / 'shapes'
+    shutil.copytree(shapes, other)
+    for split in ('train', 'val'):
+        path = other / 'annotations' / f'{split}.json'
+        coco = json.loads(path.read_text())
+        coco['categories'] = [dict(item, id=-item['id']) for item in coco['categories'][::-1]]
+        for item in coco['annotations']:
+            item['category_id'] *= -1
+        path.write_text(json.dumps(coco))
+    cfg = load_config(DEMO, options(other, tmp_path / 'b'))
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.metainfo = dict(classes=('star', 'triangle', 'square', 'circle'))
+    assert run_test(cfg.copy(), checkpoint) == expected
+
+    cfg.resume, cfg.load_from, cfg.train_cfg.max_epochs = True, checkpoint, 3
+    train(cfg)
+    meta = torch.load(tmp_path / 'b' / 'epoch_3.pth', weights_only=False)['meta']
+    assert meta['dataset_meta']['classes'] == ('circle', 'square', 'triangle', 'star')
+
+
+def test_resuming_with_other_classes_is_an_error(trained, cfg):
+    cfg.resume, cfg.load_from = True, str(trained[0] / 'epoch_2.pth')
+    cfg.train_dataloader.dataset.metainfo = dict(classes=('circle', 'square', 'triangle', 'hexagon'))
+    with pytest.raises(UserError, match="train_dataloader has the class 'hexagon', and the checkpoint has the classes"):
+        train(cfg)
 
 
 def test_mmdets_inferencer_and_detector_api_agree(trained, shapes):

@@ -146,9 +146,9 @@ def test_the_confusion_matrix_counts_each_object_and_each_detection_once(iou_typ
         for entry, ignored in zip(match.entries, match.ignored)
         if entry['score'] >= 0.25 and not ignored
     ]
-    ids = [category['id'] for category in coco['categories']]
-    assert matrix[:-1].sum(axis=1).tolist() == [labels.count(i) for i in ids]
-    assert matrix[:, :-1].sum(axis=0).tolist() == [detected.count(i) for i in ids]
+    numbers = range(1, len(coco['categories']) + 1)
+    assert matrix[:-1].sum(axis=1).tolist() == [labels.count(i) for i in numbers]
+    assert matrix[:, :-1].sum(axis=0).tolist() == [detected.count(i) for i in numbers]
 
 
 def test_the_confusion_matrix_does_not_depend_on_the_order_of_the_categories():
