@@ -76,7 +76,10 @@ def main() -> None:
     )
     data = load_config(args.check) if args.check else None
     exported = export_and_check(load_config(args.config, args.cfg_options), args.checkpoint, options, data, say=print)
-    print(f'agreement with PyTorch: {exported.agreement}')
+    rounded = exported.metadata.weights != 'float32'
+    print(f'agreement with PyTorch{", before the weights were rounded" if rounded else ""}: {exported.agreement}')
+    if rounded and data is None:
+        print(f'the accuracy with {exported.metadata.weights} weights was not compared: use --check for it')
     print(f'{exported.path}: {exported.size / 2**20:.1f} MiB, task {exported.metadata.task}')
 
 

@@ -88,6 +88,8 @@ def to_markdown(comparison: Comparison) -> str:
             ]
         )
         shares.append([title, *(_or_dash(row[name].share if name in row else None, '.0%') for name in runtimes)])
+    if not any(measured.memory for measured in comparison.measurements):
+        times = [row[:-1] for row in times]
     rates = [next(m.rate for m in comparison.measurements if m.runtime == runtime) / 1e9 for runtime in runtimes]
     return '\n'.join(
         [
@@ -102,7 +104,7 @@ def to_markdown(comparison: Comparison) -> str:
             '',
             f'100 % is the rate of a float32 product of two {MATRIX} x {MATRIX} matrices in PyTorch, measured in the '
             f'same rounds: {", ".join(f"{rate:.0f} GMAC/s ({name})" for name, rate in zip(runtimes, rates))}. This '
-            'product is not the fastest that a CPU can do: other runtimes, and int8 above all, can exceed 100 %.',
+            'product is not the fastest that a CPU can do, so a network can exceed 100 %, above all in int8.',
             '',
             markdown_table(shares),
             '',

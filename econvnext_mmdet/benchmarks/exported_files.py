@@ -17,8 +17,7 @@ from ..deploy.export import load_model
 from ..deploy.images import load_images, paths_in_dataset
 from ..deploy.predictors import ExportedClassifier, ExportedDetector, ExportedPredictor
 from ..deploy.runtime import is_exported
-from ..engine.exporting import METRICS
-from ..engine.testing import test
+from ..engine.exporting import METRICS, accuracy
 from ..evaluation.tables import markdown_table
 from ..models.fuse import fuse
 from ..utils.config import is_classification
@@ -53,7 +52,7 @@ def compare_files(
     """Test a checkpoint and exported files on the config's test set, and time them in turn on single images.
 
     PyTorch runs the fused model. The first two images are not counted. If stderr is a terminal, it shows a progress
-    bar. MMEngine's logs go into the work directory of the config.
+    bar.
 
     Args:
         cfg: The config of the checkpoint.
@@ -79,7 +78,7 @@ def compare_files(
     times = _time(cfg, [model, *exported], images)
     results = []
     for file, predictor, measured in zip((checkpoint, *files), (model, *exported), times):
-        metrics = test(cfg.copy(), file)
+        metrics = accuracy(cfg, file, cfg)
         if isinstance(predictor, ExportedPredictor):
             runtime, weights = predictor.exported.runtime, predictor.exported.metadata.weights
         else:
@@ -89,7 +88,7 @@ def compare_files(
                 file,
                 runtime,
                 weights,
-                {name: metrics[name] / METRICS[name] for name in METRICS if name in metrics},
+                {name: value / METRICS[name] for name, value in metrics.items()},
                 sum(path.stat().st_size for path in _contents(Path(file))),
                 measured,
             )

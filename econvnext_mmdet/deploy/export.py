@@ -34,7 +34,7 @@ from .metadata import Metadata
 from .onnx_file import OPSET, OPSETS, build_onnx, halve, save_onnx
 from .openvino_folder import save_openvino
 from .predictors import ExportedClassifier, ExportedDetector
-from .runtime import OPENVINO_FOLDER, ExportedModel
+from .runtime import OPENVINO_FOLDER, ExportedModel, is_exported
 
 FORMATS = ('onnx', 'openvino')
 # The comparison with PyTorch uses sizes and batches that were not used for the export.
@@ -75,6 +75,8 @@ class ExportOptions:
             raise UserError(f'expected the format {" or ".join(FORMATS)}; got {self.format!r}')
         if self.out is not None and self.format == 'onnx':
             check_extension(self.out, ('.onnx',), '--out')
+        if self.out is not None and self.format == 'openvino' and Path(self.out).suffix == '.onnx':
+            raise UserError(f"expected a folder in --out for OpenVINO's format; got {self.out}")
         if self.opset not in OPSETS:
             raise UserError(f'expected an opset from {OPSETS[0]} to {OPSETS[-1]}; got {self.opset}')
         if self.half and self.int8:
@@ -110,7 +112,11 @@ class Exported:
 
 
 def export(
-    cfg: Config, checkpoint: str, options: ExportOptions | None = None, say: Callable[[str], Any] = lambda text: None
+    cfg: Config,
+    checkpoint: str,
+    options: ExportOptions | None = None,
+    say: Callable[[str], Any] = lambda text: None,
+    check: Callable[[str, str], Any] = lambda path, weights: None,
 ) -> Exported:
     """Export a detector, a classifier or a backbone as one ONNX file or as OpenVINO's folder.
 
@@ -122,12 +128,16 @@ def export(
         checkpoint: The checkpoint. It must fit the config.
         options: The options. Defaults to None: the defaults of :class:`ExportOptions`.
         say: It is called with a sentence before each step. Defaults to a function that does nothing.
+        check: It is called with the path of the finished file, before the file gets its name, and with the type of its
+            weights. If it raises an exception, nothing is written. Defaults to a function that does nothing.
 
     Raises:
         UserError: A mistake that the user can fix, or the outputs differ. Nothing is written.
     """
     options = options or ExportOptions()
     path = options.path(checkpoint)
+    if is_exported(checkpoint):
+        raise UserError(f'{checkpoint} is an exported file already. Give the checkpoint from which it was exported.')
     if options.format == 'onnx':
         check_writable(path)
     else:
@@ -155,8 +165,7 @@ def export(
             save_openvino(whole, checked, metadata)
         else:
             checked = whole
-        say('comparing with PyTorch, on sizes and batches that were not used for the export')
-        agreement = check_agreement(cfg, model, checked, options)
+        agreement = check_agreement(cfg, model, checked, options, say)
         if options.half:
             metadata = replace(metadata, weights='float16')
         if options.int8:
@@ -172,10 +181,12 @@ def export(
                 save_onnx(onnx_model, part)
                 if metadata.weights != 'float32':  # the float32 file was compared with PyTorch
                     _check_runs(part, options)
+                check(str(part), metadata.weights)
         else:
             with whole_folder(path) as part:
                 save_openvino(whole, part, metadata, options.half, calibration)
                 _check_runs(part, options)
+                check(str(part), metadata.weights)
         files = [Path(path)] if Path(path).is_file() else list(Path(path).iterdir())
     return Exported(path, sum(file.stat().st_size for file in files), metadata, agreement)
 
@@ -237,7 +248,9 @@ def tested_size(cfg: Config) -> dict[str, Any]:
     return dict(imgsz=(height, width), interpolation=resize.get('interpolation', 'bilinear'), **kind)
 
 
-def check_agreement(cfg: Config, model: BaseModel, path: Path, options: ExportOptions) -> Agreement:
+def check_agreement(
+    cfg: Config, model: BaseModel, path: Path, options: ExportOptions, say: Callable[[str], Any]
+) -> Agreement:
     """Compare an exported file with PyTorch, on images of the test set if they are here, or else on drawn images.
 
     Raises:
@@ -248,6 +261,10 @@ def check_agreement(cfg: Config, model: BaseModel, path: Path, options: ExportOp
         images = list(load_images(cfg, [paths[place] for place in spread(len(paths), 6)]))
     except UserError:
         images = []
+    say(
+        f'comparing with PyTorch on {"images of the test set" if images else "drawn images, as there is no test set"}, '
+        'of sizes and in batches that were not used for the export'
+    )
     batches = [batch_of(images, number, shape) for number, shape in CHECKED]
     if options.backbone:
         exported = ExportedModel(str(path), options.threads)

@@ -75,5 +75,7 @@ def load_images(cfg: Config, paths: Sequence[str]) -> Iterator[np.ndarray]:
         try:
             inputs = pipeline(dict(img_path=path, img_id=0))['inputs']
         except Exception as error:  # each decoder has its own exceptions
-            raise UserError(f'cannot load the image {path}: {error}') from error
+            raise UserError(
+                f'cannot load the image {path}: {error}. Replace or remove the image, or give other images.'
+            ) from error
         yield np.ascontiguousarray(inputs.numpy().astype(np.uint8))

@@ -51,10 +51,14 @@ def calibration_paths(cfg: Config, folder: str | None) -> list[str]:
     """
     if folder is None:
         source = 'the training set of the config'
+        advice = 'Correct the config, or give a folder of images to --calibration.'
         try:
             paths = paths_in_dataset(cfg, 'train')
         except UserError as error:
-            raise UserError(f'{error}\nCorrect the config, or give a folder of images to --calibration.') from error
+            raise UserError(f'{error}\n{advice}') from error
+        missing = next((path for path in paths if not Path(path).is_file()), None)
+        if missing:
+            raise UserError(f'the training set of the config lacks the image {missing}.\n{advice}')
     elif not Path(folder).is_dir():
         raise UserError(f'no folder {folder} for --calibration. Give a folder of images like those for training.')
     else:

@@ -14,8 +14,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..utils.config import is_classification, type_name
-from ..utils.errors import UserError
+from ..utils.errors import UserError, examples
 from ..utils.model import unscaled_sample
+from .metadata import SMALLEST_SIDE
 from .runtime import ExportedModel
 
 
@@ -25,19 +26,37 @@ class ExportedPredictor(BaseModel):
     Args:
         path: The exported file, see :class:`~.runtime.ExportedModel`.
         threads: The number of CPU threads. Defaults to None: the runtime decides.
+        tasks: The tasks to accept, see :class:`~.metadata.Metadata`. Defaults to None: those of the class.
+        num_classes: The number of classes to accept. Defaults to None: any.
 
     Raises:
-        UserError: The file cannot be used, or it has a different task.
+        UserError: The file cannot be used, or it has a different task or another number of classes.
     """
 
     tasks: tuple[str, ...]
 
-    def __init__(self, path: str, threads: int | None = None):
+    def __init__(
+        self,
+        path: str,
+        threads: int | None = None,
+        tasks: Sequence[str] | None = None,
+        num_classes: int | None = None,
+    ):
         super().__init__()  # the default data preprocessor only moves the images to the device
         self.exported = ExportedModel(path, threads)
-        task = self.exported.metadata.task
-        if task not in self.tasks:
-            raise UserError(f'{path} was exported for the task {task}; expected {" or ".join(self.tasks)}')
+        metadata, tasks = self.exported.metadata, tasks or self.tasks
+        advice = 'Give the config from which it was exported.'
+        if metadata.task not in tasks:
+            raise UserError(
+                f'{path} was exported for the task {metadata.task}; expected {" or ".join(tasks)}. {advice}'
+            )
+        if num_classes not in (None, len(metadata.names)):
+            raise UserError(
+                f'{path} has {len(metadata.names)} classes ({examples(metadata.names)}), and the model of the config '
+                f'has {num_classes}. {advice}'
+            )
+        # The test pipeline may make a long image narrow. A file with a large stride pads it, as PyTorch does.
+        self._smallest = 1 if metadata.stride >= SMALLEST_SIDE else SMALLEST_SIDE
 
     def forward(
         self, inputs: Sequence[Tensor], data_samples: Sequence[Any] | None = None, mode: str = 'predict'
@@ -60,7 +79,7 @@ class ExportedPredictor(BaseModel):
         found = [
             {key: torch.from_numpy(value)[i] for key, value in outputs.items()}
             for batch in batches
-            for outputs in [self.exported(np.stack(batch))]
+            for outputs in [self.exported(np.stack(batch), self._smallest)]
             for i in range(len(batch))
         ]
         for sample, outputs in zip(samples, found):
@@ -82,10 +101,10 @@ class ExportedDetector(ExportedPredictor):
 
     tasks = ('detect', 'segment')
 
-    def __init__(self, path: str, threads: int | None = None):
+    def __init__(self, *args: Any, **kwargs: Any):
         from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 
-        super().__init__(path, threads)
+        super().__init__(*args, **kwargs)
         # The smallest head: only its method that pastes masks is used.
         head = FCNMaskHead(num_convs=0, in_channels=1, conv_out_channels=1, num_classes=1, class_agnostic=True)
         self._paste = head._predict_by_feat_single
@@ -133,7 +152,18 @@ def use_exported(cfg: Config, path: str) -> None:
         cfg: The whole config. It is changed.
         path: The exported file.
     """
-    cfg.model = ConfigDict(type='ExportedClassifier' if is_classification(cfg) else 'ExportedDetector', path=path)
+    roi_head = cfg.model.get('roi_head') or {}
+    head: Any = next(
+        (part[name] for part in (cfg.model, roi_head) for name in ('head', 'bbox_head') if name in part), {}
+    )
+    last: Any = head[-1] if isinstance(head, (list, tuple)) else head
+    settings = dict(num_classes=last.get('num_classes'))
+    if is_classification(cfg):
+        cfg.model = ConfigDict(type='ExportedClassifier', path=path, **settings)
+    else:
+        # The outputs that the config evaluates, and no others.
+        task = 'segment' if roi_head.get('mask_head') else 'detect'
+        cfg.model = ConfigDict(type='ExportedDetector', path=path, tasks=[task], **settings)
     cfg.pop('data_preprocessor', None)  # the file normalises the images
     cfg.load_from = None
     # An exported file has no weights of which an average could be kept.

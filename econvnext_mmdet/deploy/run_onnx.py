@@ -25,25 +25,24 @@ def resize(image: np.ndarray, info: dict) -> np.ndarray:
     return image[top : top + size[0], left : left + size[1]]
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
+    args = parser.parse_args()
+    try:
+        session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        sys.exit(f'error: cannot open {args.model}: {error}')
     info = dict(session.get_modelmeta().custom_metadata_map)
     if info.get('producer') != 'econvnext_mmdet' or info['task'] not in ('detect', 'segment', 'classify'):
-        sys.exit(f'{args.model} is not a detector or classifier that tools/export.py wrote')
+        sys.exit(f'error: {args.model} is not a detector or classifier that tools/export.py wrote')
     info.update((key, json.loads(info[key])) for key in ('names', 'imgsz', 'short_side'))
-    outputs = [output.name for output in session.get_outputs()]
+    outputs, unreadable = [output.name for output in session.get_outputs()], []
     for path in args.images:
-        image = cv2.imread(path)
-        if image is None:
-            sys.exit(f'{path} is not a readable image')
+        if (image := cv2.imread(path)) is None:
+            unreadable.append(path)
+            continue
         resized = resize(image, info)
         found = dict(zip(outputs, session.run(None, {'images': resized.transpose(2, 0, 1)[None].copy()})))
         if info['task'] == 'classify':
@@ -54,6 +53,7 @@ def main() -> None:
         for i in range(found['num_dets'][0]):
             box = ' '.join(f'{value:.1f}' for value in found['boxes'][0, i] / scale)
             print(path, info['names'][str(found['labels'][0, i])], f'{found["scores"][0, i]:.3f}', box)
+    sys.exit(f'error: not a readable image: {", ".join(unreadable)}' if unreadable else 0)
 
 
 if __name__ == '__main__':

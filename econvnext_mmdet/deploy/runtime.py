@@ -64,12 +64,14 @@ class ExportedModel:
         self.metadata = Metadata.from_text(self._session.metadata, path)
         self.dynamic = [not isinstance(self._session.input_shape[i], int) for i in (0, 2, 3)] == [True] * 3
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: np.ndarray, smallest: int = SMALLEST_SIDE) -> dict[str, np.ndarray]:
         """Run the model.
 
         Args:
             images: Images (N, 3, H, W), BGR from 0 to 255, as uint8 or floats. They are converted to the type of the
                 file's input; floats are rounded if that is uint8.
+            smallest: The smallest height and width to accept, in pixels. Defaults to 32, because a network finds little
+                in smaller images.
 
         Returns:
             The outputs by name.
@@ -77,9 +79,9 @@ class ExportedModel:
         Raises:
             UserError: The images have a wrong shape.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST_SIDE:
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < smallest:
             raise UserError(
-                f'{self.path} expects images (N, 3, H, W) with at least {SMALLEST_SIDE} pixels in height and width; '
+                f'{self.path} expects images (N, 3, H, W) with at least {smallest} pixels in height and width; '
                 f'got the shape {images.shape}. Resize or pad smaller images.'
             )
         dtype = self._session.input_dtype
@@ -136,8 +138,8 @@ class _OpenVINOSession:
 
 
 def _unreadable(file: Path, error: Exception, runtime: str) -> UserError:
-    reason = (str(error).strip().splitlines() or [''])[-1]
+    reason = (str(error).strip().splitlines() or [''])[-1].rstrip('.')
     return UserError(
         f'{runtime} cannot open {file}: {reason}. The file is damaged, is no exported model, or needs a newer runtime. '
-        'Export the checkpoint again with tools/export.py, or with a lower --opset.'
+        'Export the checkpoint again with tools/export.py. For an old runtime, use a lower --opset.'
     )

@@ -1,8 +1,7 @@
 """Exporting a checkpoint and comparing its accuracy, for tools/export.py."""
 
-import shutil
+import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -34,52 +33,56 @@ def export_and_check(
         say: It is called with a sentence before each step. Defaults to a function that does nothing.
 
     Raises:
-        UserError: A mistake that the user can fix, or the exported file is less accurate. It is then removed.
+        UserError: A mistake that the user can fix, or the exported file is less accurate. Nothing is written.
     """
-    if data is not None and options.backbone:
+    if data is None:
+        return export(cfg, checkpoint, options, say)
+    if options.backbone:
         raise UserError('--check compares the accuracy of a whole model, and a backbone alone has none')
-    exported = export(cfg, checkpoint, options, say)
-    if data is not None:
-        try:
-            for metric, (before, after) in compare_accuracy(cfg, checkpoint, exported.path, data).items():
-                lost = (before - after) / METRICS[metric]
-                say(f'{metric}: {before:.5f} with PyTorch, {after:.5f} with the exported file')
-                largest = LARGEST_LOSS[exported.metadata.weights]
-                if lost > largest:
-                    raise UserError(
-                        f'the exported file loses {lost:.5f} of {metric}; expected at most {largest} with '
-                        f'{exported.metadata.weights} weights. {exported.path} was removed.'
-                    )
-        except BaseException:
-            shutil.rmtree(exported.path) if Path(exported.path).is_dir() else Path(exported.path).unlink()
-            raise
-    return exported
+    say('testing the checkpoint')
+    before = accuracy(cfg, checkpoint, data)
+
+    def check(path: str, weights: str) -> None:
+        say('testing the exported file')
+        after = accuracy(cfg, path, data)
+        for metric in before:
+            lost, largest = (before[metric] - after[metric]) / METRICS[metric], LARGEST_LOSS[weights]
+            say(f'{metric}: {before[metric]:.5f} with PyTorch, {after[metric]:.5f} with the exported file')
+            if lost > largest:
+                advice = {
+                    'int8': ' Calibrate with more images, or with images that are more like the test set, or try the '
+                    'other --format, or --half.'
+                }.get(weights, '')
+                raise UserError(
+                    f'the exported file loses {lost:.5f} of {metric}; expected at most {largest} with {weights} '
+                    f'weights. Nothing was written.{advice}'
+                )
+
+    return export(cfg, checkpoint, options, say, check)
 
 
-def compare_accuracy(cfg: Config, checkpoint: str, path: str, data: Config) -> dict[str, tuple[float, float]]:
-    """Test a checkpoint and the file that was exported from it. The logs go into the work directory of ``data``.
+def accuracy(cfg: Config, file: str, data: Config) -> dict[str, float]:
+    """Test a checkpoint, or a file that was exported from it. Only warnings are logged.
 
     Args:
         cfg: The config of the checkpoint.
-        checkpoint: The checkpoint.
-        path: The exported file.
+        file: The checkpoint or the exported file.
         data: The config whose test set and evaluator are used.
 
     Returns:
-        The results of the checkpoint and of the file, by metric.
+        The metrics of ``METRICS`` that the evaluator computes.
 
     Raises:
-        UserError: The evaluator computes none of the metrics that can be compared.
+        UserError: It computes none of them.
     """
-    results = []
-    for file in (checkpoint, path):
-        tested = data.copy()
-        tested.model = cfg.model
-        results.append(test(tested, file))
-    found = {metric: (results[0][metric], results[1][metric]) for metric in METRICS if metric in results[0]}
+    tested = data.copy()
+    tested.model, tested.log_level = cfg.model, 'WARNING'
+    with tempfile.TemporaryDirectory() as tested.work_dir:
+        result = test(tested, file)
+    found = {metric: result[metric] for metric in METRICS if metric in result}
     if not found:
         raise UserError(
             f'expected an evaluator that computes {" or ".join(METRICS)} in the config of --check; it computes '
-            f'{", ".join(results[0])}'
+            f'{", ".join(result)}'
         )
     return found

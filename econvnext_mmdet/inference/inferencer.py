@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,6 +12,7 @@ import torch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
 
 from ..datasets.classes import label_names
 from ..deploy.predictors import ExportedPredictor, use_exported
@@ -100,6 +101,9 @@ class StrictInferencer(DetInferencer):
         del self._state, self._meta
         if not isinstance(model, ExportedPredictor):
             fuse(model)
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        return pseudo_collate  # MMDetection finds it by its name, with a warning about the registry
 
     def load(self, image: str | np.ndarray) -> tuple[tuple[int, int], dict]:
         """Load an image and prepare it for the model.

@@ -4,7 +4,7 @@ import argparse
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mmengine.config import DictAction
 
@@ -78,7 +78,11 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
     """
     try:
         main()
-    except (UserError, OSError, KeyboardInterrupt) as error:
+    except BaseException as raised:
+        # A library may turn Ctrl-C into an error of its own, as MMEngine does while it formats a config.
+        error = next((error for error in _causes(raised) if isinstance(error, KeyboardInterrupt)), raised)
+        if not isinstance(error, (UserError, OSError, KeyboardInterrupt)):
+            raise
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and error.filename is None:
             raise  # it does not concern a file that the user named
         # Idle workers of a data loader must neither block the exit nor outlive this process. If they still
@@ -90,6 +94,13 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, the one during whose handling it was raised, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _print_error(error: BaseException, when_interrupted: str) -> int:

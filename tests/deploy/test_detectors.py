@@ -58,15 +58,16 @@ def test_half_weights_take_half_the_space_and_hardly_change_the_scores(exported,
     assert abs(expected - found).max() < 0.01
 
 
-def test_a_file_that_loses_accuracy_is_removed(built, tmp_path, monkeypatch):
+def test_a_file_that_loses_accuracy_is_not_written_and_an_older_one_stays(built, tmp_path, monkeypatch):
     detector, out, said = built('retinanet'), tmp_path / 'net.onnx', []
     options = ExportOptions(out=str(out), threads=1)
     export_and_check(detector.cfg, detector.checkpoint, options, detector.cfg, said.append)
     assert out.is_file() and re.fullmatch(r'coco/bbox_mAP: (0.\d{5}) with PyTorch, \1 with the exported file', said[-1])
+    out.write_bytes(b'older')
     monkeypatch.setattr(exporting, 'LARGEST_LOSS', dict(float32=-0.1))
-    with pytest.raises(UserError, match='loses 0.00000 of coco/bbox_mAP; expected at most -0.1 .*net.onnx was removed'):
+    with pytest.raises(UserError, match='loses 0.00000 of coco/bbox_mAP; expected at most -0.1 .*Nothing was written'):
         export_and_check(detector.cfg, detector.checkpoint, options, detector.cfg)
-    assert not list(tmp_path.iterdir())
+    assert out.read_bytes() == b'older' and list(tmp_path.iterdir()) == [out]
 
 
 def test_a_backbone_returns_its_maps(built, exported):

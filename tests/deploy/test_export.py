@@ -89,6 +89,35 @@ def test_testing_an_exported_file_gives_the_metrics_of_the_checkpoint(retinanet,
         run_test(detector.cfg.copy(), path, tta=True)
 
 
+def test_long_images_give_the_detections_of_the_checkpoint(retinanet, tmp_path):
+    """The test pipeline makes their short sides smaller than a stride. The file pads them."""
+    detector, path = retinanet
+    image = np.random.default_rng(0).integers(0, 256, (40, 600, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'long.png'), image)
+    results = []
+    for name, file in (('pytorch', detector.checkpoint), ('exported', path)):
+        out = tmp_path / name
+        options = DetectionOptions(out=str(out), pictures=False, score_thr=0.0)
+        detect(detector.cfg.copy(), file, [str(tmp_path / 'long.png')], options)
+        results.append(json.loads((out / 'results.json').read_text()))
+    expected, found = ([(entry['score'], *entry['bbox']) for entry in entries] for entries in results)
+    assert len(expected) > 0 and np.array(found) == pytest.approx(np.array(expected), abs=1e-2)
+
+
+def test_the_config_of_another_model_is_an_error(built, retinanet, tmp_path):
+    _, path = retinanet
+    cfg = retinanet[0].cfg.copy()
+    cfg.model.bbox_head.num_classes = 3
+    says = (
+        r'net.onnx has 4 classes \(circle, square, triangle, ...\), and the model of the config has 3. Give the config'
+    )
+    with pytest.raises(UserError, match=says):
+        run_test(cfg, path)
+    for kind, task in (('mask_rcnn', 'segment'), ('classifier', 'classify')):
+        with pytest.raises(UserError, match=f'was exported for the task detect; expected {task}. Give the config'):
+            run_test(built(kind).cfg.copy(), path)
+
+
 def test_detection_with_an_exported_file_needs_no_operators_of_mmcv(retinanet, shapes, tmp_path):
     detector, path = retinanet
     detector.cfg.dump(str(tmp_path / 'config.py'))
@@ -147,6 +176,21 @@ def test_the_script_for_devices_needs_no_torch_and_gives_the_same_boxes(retinane
     assert len(Path(run_onnx.__file__).read_text().splitlines()) <= 60
 
 
+def test_the_script_for_devices_names_unreadable_files(retinanet, shapes, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, run_onnx.__file__, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    (tmp_path / 'broken.onnx').write_bytes(b'no model')
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    image = shapes / 'val' / '000000.jpg'
+    done = run('broken.onnx', image)
+    assert done.returncode == 1 and done.stderr.startswith('error: cannot open broken.onnx: ')
+    done = run(retinanet[1], 'broken.jpg', image)
+    assert done.returncode == 1 and done.stderr == 'error: not a readable image: broken.jpg\n'
+    assert done.stdout.startswith(str(image))
+
+
 @pytest.mark.parametrize(
     'info, shape, expected',
     [
@@ -167,6 +211,7 @@ def test_the_script_for_devices_resizes_as_the_test_pipeline_does(info, shape, e
         (dict(format='tflite'), "expected the format onnx or openvino; got 'tflite'"),
         (dict(opset=17), 'expected an opset from 18 to 23; got 17'),
         (dict(out='net.pb'), 'expected the file extension .onnx for --out; got net.pb'),
+        (dict(format='openvino', out='net.onnx'), "expected a folder in --out for OpenVINO's format; got net.onnx"),
     ],
 )
 def test_wrong_options_are_an_error(options, says):
@@ -194,6 +239,8 @@ def test_an_exported_file_cannot_be_trained_or_used_as_a_checkpoint(retinanet, t
     detector, path = retinanet
     with pytest.raises(UserError, match='net.onnx'):
         load_model(detector.cfg, path)
+    with pytest.raises(UserError, match='net.onnx is an exported file already. Give the checkpoint'):
+        export(detector.cfg, path, ExportOptions(out=str(tmp_path / 'again.onnx')))
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'foreign', 'other'])

@@ -11,7 +11,7 @@ from econvnext_mmdet.deploy.export import ExportOptions, export
 from econvnext_mmdet.deploy.images import load_images
 from econvnext_mmdet.deploy.int8 import calibration_paths, quantize_onnx, quantize_openvino
 from econvnext_mmdet.deploy.runtime import ExportedModel
-from econvnext_mmdet.engine.exporting import compare_accuracy
+from econvnext_mmdet.engine.exporting import accuracy
 from econvnext_mmdet.engine.training import train
 from econvnext_mmdet.utils.errors import UserError
 
@@ -146,7 +146,7 @@ def test_a_trained_detector_keeps_its_accuracy_in_int8(trained, tmp_path, kind):
     result = export(cfg, checkpoint, ExportOptions(format=kind, out=out, int8=True, threads=1), said.append)
     assert result.metadata.weights == 'int8'
     assert 'reading 16 images for the calibration, fewer than 100: the file may lose accuracy' in said[0]
-    before, after = compare_accuracy(cfg, checkpoint, out, cfg)['coco/bbox_mAP']
+    before, after = (accuracy(cfg, file, cfg)['coco/bbox_mAP'] for file in (checkpoint, out))
     assert before > 0.9 and after > before - 0.03
 
 
