@@ -55,6 +55,18 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_drop_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the converters for what cannot be converted."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--strict', action='store_true', help='write nothing if an image or an object is dropped')
+    group.add_argument(
+        '--allow-dropped',
+        action='store_true',
+        help='end with the exit status 0 although images or objects were dropped (default: exit status 1; the files '
+        'are written)',
+    )
+
+
 def add_shape_option(parser: argparse.ArgumentParser) -> None:
     """Add the option for the image size at which multiply-adds are counted or a network is timed."""
     parser.add_argument(

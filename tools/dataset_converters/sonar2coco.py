@@ -2,6 +2,7 @@
 """Split the sonar dataset and convert it to COCO JSON: tools/dataset_converters/sonar2coco.py data/sonar"""
 
 import argparse
+import sys
 from pathlib import Path
 
 from econvnext_mmdet.utils import cli
@@ -30,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         'the dataset)',
     )
     parser.add_argument('--out-dir', help='output folder (default: ROOT/annotations)')
+    cli.add_drop_options(parser)
     return parser.parse_args()
 
 
@@ -39,10 +41,14 @@ def main() -> None:
     from econvnext_mmdet.datasets.converters.sonar import CLASSES, sonar_to_coco
 
     out_dir = Path(args.out_dir or Path(args.root) / 'annotations')
-    unusable, summaries = sonar_to_coco(args.root, str(out_dir), args.val_fraction, args.seed, args.classes or CLASSES)
+    unusable, summaries = sonar_to_coco(
+        args.root, str(out_dir), args.val_fraction, args.seed, args.classes or CLASSES, args.strict
+    )
     for split, summary in summaries.items():
         print(f'{out_dir / split}.json: {summary}')
     print('\n  '.join([f'{len(unusable)} images could not be used' + ':' * bool(unusable), *unusable]))
+    if (unusable or any(summary.dropped for summary in summaries.values())) and not args.allow_dropped:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -3,15 +3,14 @@
 Its annotations are XML files like those of Pascal VOC.
 """
 
-import random
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...utils.errors import UserError
-from ...utils.files import write_json
-from .voc import ConversionSummary, Image, Objects, read_images, read_objects, to_coco
+from .common import Annotated, ConversionSummary, find_pictures, read_picture, split_at_random, to_coco, write_splits
+from .voc import VocFile, parse_xml, place_boxes, read_voc
 
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 
@@ -22,7 +21,12 @@ _NOT_NEEDED = re.compile(
 
 
 def sonar_to_coco(
-    root: str, out_dir: str, val_fraction: float = 0.2, seed: int = 0, classes: Sequence[str] = CLASSES
+    root: str,
+    out_dir: str,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    classes: Sequence[str] = CLASSES,
+    strict: bool = False,
 ) -> tuple[list[str], dict[str, ConversionSummary]]:
     """Split the sonar dataset (``images/*.bmp``, ``xml/*.xml``) at random and write ``train.json`` and ``val.json``.
 
@@ -41,6 +45,7 @@ def sonar_to_coco(
         seed: Seed of the split. Defaults to 0.
         classes: The classes in their order. Objects of other classes are dropped. Defaults to the eight classes of the
             dataset.
+        strict: Write nothing if anything is dropped. Defaults to False.
 
     Returns:
         One sentence per image that could not be used, and a dict from 'train' and 'val' to the summaries.
@@ -49,65 +54,65 @@ def sonar_to_coco(
         UserError: A folder is missing, the fraction is not in (0, 1), no image is usable, or one of the two files
             would have no images or no objects. Nothing is written.
     """
-    if not 0 < val_fraction < 1:
-        raise UserError(f'the fraction of images for validation must be between 0 and 1; got {val_fraction}')
     folder = Path(root)
     if not (folder / 'images').is_dir() or not (folder / 'xml').is_dir():
         raise UserError(f'{root} is not a folder of the sonar dataset: expected images/ (.bmp) and xml/ (.xml) in it')
-    pictures = [path for path in (folder / 'images').iterdir() if path.suffix.lower() == '.bmp']
-    names = sorted({path.stem for path in (*pictures, *(folder / 'xml').glob('*.xml'))})
-    images, unusable = read_images(names, pictures, folder / 'xml', _read_objects)
+    pictures = {
+        name: bitmaps
+        for name, paths in find_pictures(folder / 'images').items()
+        if (bitmaps := [path for path in paths if path.suffix.lower() == '.bmp'])
+    }
+    names = sorted({*pictures, *(path.stem for path in (folder / 'xml').glob('*.xml'))})
+    images: list[tuple[Annotated, list[str]]] = []
+    unusable = []
+    notes = ConversionSummary()
+    for name in names:
+        try:
+            picture, file = read_picture(pictures, name, folder / 'images'), _read(folder / 'xml' / f'{name}.xml')
+            place_boxes(file, picture, notes)
+            images.append(((picture, file.items), [f'{name}: {reason}' for reason in file.unusable]))
+        except UserError as error:
+            unusable.append(f'{name}: {error}')
     reasons = ''.join(f'\n  {reason}' for reason in unusable)
     if not images:
         raise UserError(
             f'no image in {root} is usable: expected pairs of images/NAME.bmp and xml/NAME.xml; found '
             f'{len(pictures)} .bmp files{reasons}'
         )
-
+    parts = split_at_random(len(images), val_fraction, seed)
     contents, summaries = {}, {}
-    for split, part in zip(('train', 'val'), _split(images, val_fraction, seed)):
+    for split, part in zip(('train', 'val'), parts):
         if not part:
             raise UserError(
                 f'{split}.json would have no images: {root} has {len(images)} usable images, and a fraction of '
                 f'{val_fraction} goes to validation. Choose another fraction or add images.{reasons}'
             )
-        summaries[split] = ConversionSummary()
-        contents[split] = to_coco(part, classes, summaries[split])
-        if not contents[split]['annotations']:
+        path = str(Path(out_dir) / f'{split}.json')
+        summaries[path] = ConversionSummary(dropped=[reason for i in part for reason in images[i][1]])
+        contents[path] = to_coco([images[i][0] for i in part], classes, summaries[path])
+        if not contents[path]['annotations']:
             raise UserError(
                 f'{split}.json would have no objects of the classes {", ".join(classes)}. Request classes that '
-                f'occur in {root}, or choose another seed or fraction.\n{summaries[split]}'
+                f'occur in {root}, or choose another seed or fraction.\n{summaries[path]}'
             )
-    for split, content in contents.items():
-        write_json(str(Path(out_dir) / f'{split}.json'), content)
-    return unusable, summaries
+    if strict and unusable:
+        raise UserError(f'--strict allows nothing to be dropped; nothing was written{reasons}')
+    write_splits(contents, summaries, strict)
+    return unusable, {Path(path).stem: summary for path, summary in summaries.items()}
 
 
-def _split(images: Sequence[Image], val_fraction: float, seed: int) -> tuple[list[Image], list[Image]]:
-    """The images for training and the images for validation, both in the given order."""
-    generator = random.Random(seed)
-    # random() gives the same numbers in every version of Python. The result of shuffle() may change.
-    draws = [generator.random() for _ in images]
-    order = sorted(range(len(images)), key=draws.__getitem__)
-    chosen = {*order[: round(val_fraction * len(images))]}
-    return (
-        [image for i, image in enumerate(images) if i not in chosen],
-        [image for i, image in enumerate(images) if i in chosen],
-    )
-
-
-def _read_objects(path: Path) -> Objects:
-    """Read the objects of an annotation file. Reject a file without objects: it belongs to a test image."""
-    objects = read_objects(path, _parse)
-    if not objects:
+def _read(path: Path) -> VocFile:
+    """Read an annotation file. Reject a file without objects: it belongs to a test image."""
+    file = read_voc(path, _parse)
+    if not file.items and not file.unusable:
         raise UserError(f'{path.name} has no objects')
-    return objects
+    return file
 
 
 def _parse(content: bytes) -> ElementTree.Element:
     """The root element of an annotation file, which may be malformed."""
     try:
-        return ElementTree.fromstring(content)
+        return parse_xml(content)
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: an unknown encoding
         # The boxes need only ASCII characters, so the encoding of the rest does not matter.
         text = content.decode('utf-8-sig', errors='replace')

@@ -1,236 +1,327 @@
 """Conversion of Pascal VOC annotations (XML) to COCO's JSON."""
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-from mmcv.image import imread
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ...utils.errors import UserError
-from ...utils.files import write_json
+from .common import (
+    Annotated,
+    ConversionSummary,
+    Item,
+    Picture,
+    choose_classes,
+    find_pictures,
+    read_picture,
+    split_at_random,
+    to_coco,
+    write_splits,
+)
 
-# The objects of an annotation file: the class, the corners (xmin, ymin, xmax, ymax) as in the file, and whether the
-# object is difficult.
-Objects = list[tuple[str, tuple[float, ...], bool]]
-# An image: the file name, the height and the width in pixels, and the objects.
-Image = tuple[str, int, int, Objects]
+USUAL_SPLITS = ('train', 'val', 'trainval', 'test')
 
 
 @dataclass
-class ConversionSummary:
-    """The images and objects that a conversion kept, and those that it dropped.
+class VocFile:
+    """The content of an annotation file.
 
     Attributes:
-        images: Number of images kept.
-        objects: Number of objects kept, by class.
-        dropped: One sentence per dropped image or object, which says where it is and why it was dropped.
+        size: Width and height in pixels that the file states, or None if it states none.
+        items: The objects. Their boxes are xmin, ymin, xmax and ymax as in the file.
+        unusable: One sentence per object without a name or a box.
     """
 
-    images: int = 0
-    objects: Counter = field(default_factory=Counter)
-    dropped: list[str] = field(default_factory=list)
+    size: tuple[float, float] | None
+    items: list[Item] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        lines = [
-            f'{self.images} images, {sum(self.objects.values())} objects: '
-            + ', '.join(f'{name} {count}' for name, count in self.objects.items())
-        ]
-        if self.dropped:
-            lines.append(f'dropped {len(self.dropped)}:')
-            lines += [f'  {line}' for line in self.dropped]
-        else:
-            lines.append('dropped nothing')
-        return '\n'.join(lines)
+
+@dataclass
+class VocFolder:
+    """The files of a folder.
+
+    Attributes:
+        images: The folder of the images.
+        pictures: The image files by name, from :func:`~.common.find_pictures`.
+        annotations: The annotation files by name.
+        splits: The names of each split. The key is '' if there are no splits.
+    """
+
+    images: Path
+    pictures: dict[str, list[Path]]
+    annotations: dict[str, Path]
+    splits: dict[str, list[str]]
 
 
 def voc_to_coco(
-    root: str, out: str, split: str | None = None, classes: Sequence[str] | None = None
-) -> ConversionSummary:
-    """Convert a Pascal VOC folder (``Annotations/``, ``JPEGImages/``, ``ImageSets/Main/``) to a COCO file.
+    root: str,
+    out_dir: str | None = None,
+    splits: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    order: str = 'alphabet',
+    val_fraction: float | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> dict[str, ConversionSummary]:
+    """Convert a folder with Pascal VOC annotations to COCO files, one per split.
+
+    The folder has ``Annotations/``, ``JPEGImages/`` and, optionally, ``ImageSets/Main/`` with the splits. Or the XML
+    files lie beside the images. Then each subfolder of the root with XML files is a split.
 
     A VOC box counts pixels from 1 and includes its last pixel. COCO's (x, y, w, h) is therefore (xmin - 1, ymin - 1,
     xmax - xmin + 1, ymax - ymin + 1), as in the VOC development kit. Objects marked ``difficult`` become crowd
     regions. Evaluation ignores them. Training does not use them as objects, so most detectors see background there.
 
-    An image is dropped if its image file or its annotation file is not readable. A box is dropped if xmax <= xmin, if
-    ymax <= ymin, or if it lies outside its image. It is clipped if it extends over the border. The summary names
-    everything dropped.
+    Boxes become those of the image as training reads it, rotated according to its EXIF data. They are scaled if
+    ``size`` in the XML has another number of pixels with the same aspect ratio, and rotated if it is that of the stored
+    pixels. Boxes from 0 to 1 are fractions of the image.
+
+    An image is dropped if its image file or its annotation file is not readable, or if ``size`` has another aspect
+    ratio. A box is dropped if xmax <= xmin, if ymax <= ymin, or if it lies outside its image. It is clipped if it
+    extends over the border. The summary names everything dropped, and counts what was clipped, scaled and rotated.
 
     Args:
-        root: The VOC folder.
-        out: The JSON file to write. Its folder is created.
-        split: The name of a split file in ``ImageSets/Main``, such as 'train'. Defaults to None: all annotation files
-            in ``Annotations``.
+        root: The folder.
+        out_dir: The folder of the JSON files. It is created. Defaults to None: ``annotations`` in ``root``.
+        splits: The names of the splits. Defaults to None: those of train, val, trainval and test in ``ImageSets/Main``,
+            or else the subfolders, or else ``all``.
         classes: The classes in their order. Objects of other classes are dropped. Defaults to None: all classes that
-            occur in ``Annotations``, sorted, so that every split has the same classes.
+            occur in the annotation files, so that every split has the same classes.
+        order: The order of all classes, 'alphabet' or 'appearance': that of the first object. Defaults to 'alphabet'.
+        val_fraction: Split the images at random into train and val, with this fraction for val. Defaults to None.
+        seed: The seed of this split. Defaults to 0.
+        strict: Write nothing if anything is dropped. Defaults to False.
 
     Returns:
-        The counts of what was written, and one sentence per dropped image or object.
+        The summary of each file that was written.
 
     Raises:
-        UserError: A folder or the split file is missing, or nothing is left to write.
+        UserError: A folder or a split is missing, or nothing is left to write for one of the files.
     """
-    folder = Path(root)
-    if not (folder / 'Annotations').is_dir() or not (folder / 'JPEGImages').is_dir():
-        raise UserError(f'{root} is not a Pascal VOC folder: expected Annotations/ and JPEGImages/ in it')
-    if classes is None:
-        classes = _all_classes(folder)
-    images, unusable = read_images(_names(folder, split), (folder / 'JPEGImages').iterdir(), folder / 'Annotations')
-    summary = ConversionSummary(dropped=unusable)
-    coco = to_coco(images, classes, summary)
-    if not coco['annotations']:
-        raise UserError(f'{root} has no objects left to convert\n{summary}')
-    write_json(out, coco)
-    return summary
+    folder = find_voc(Path(root), splits)
+    if val_fraction is not None:
+        names = [name for part in folder.splits.values() for name in part]
+        parts = split_at_random(len(names), val_fraction, seed)
+        folder.splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}
+    read: dict[str, VocFile | UserError] = {}
+    for name, path in folder.annotations.items():
+        try:
+            read[name] = read_voc(path)
+        except UserError as error:
+            read[name] = error
+    objects = (item.name for file in read.values() if isinstance(file, VocFile) for item in file.items)
+    classes = choose_classes(objects, classes, order)
+    contents, summaries = {}, {}
+    for split, names in folder.splits.items():
+        out = str(Path(out_dir or Path(root) / 'annotations') / f'{split or "all"}.json')
+        summaries[out] = ConversionSummary()
+        images = [image for name in names for image in _convert(name, folder, read.get(name), summaries[out])]
+        contents[out] = to_coco(images, classes, summaries[out])
+    write_splits(contents, summaries, strict)
+    return summaries
 
 
-def read_objects(path: Path, parse: Callable[[bytes], ElementTree.Element] = ElementTree.fromstring) -> Objects:
-    """Read the objects of an annotation file.
+def _convert(
+    name: str, folder: VocFolder, file: VocFile | UserError | None, summary: ConversionSummary
+) -> list[Annotated]:
+    """One image with its objects, or nothing and a sentence in the summary."""
+    try:
+        picture = read_picture(folder.pictures, name, folder.images)
+        if file is None:
+            raise UserError(f'no annotation file {name}.xml')
+        if isinstance(file, UserError):
+            raise file
+        place_boxes(file, picture, summary)
+    except UserError as error:
+        summary.dropped.append(f'{name}: {error}')
+        return []
+    summary.dropped += [f'{name}: {reason}' for reason in file.unusable]
+    return [(picture, file.items)]
+
+
+def find_voc(root: Path, splits: Sequence[str] | None = None) -> VocFolder:
+    """Find the files of a folder with Pascal VOC annotations, see :func:`voc_to_coco`."""
+    if (root / 'Annotations').is_dir() and (root / 'JPEGImages').is_dir():
+        pictures = find_pictures(root / 'JPEGImages')
+        annotations = _annotations(root / 'Annotations')
+        lists = root / 'ImageSets' / 'Main'
+        found = [split for split in splits or USUAL_SPLITS if (lists / f'{split}.txt').is_file()]
+        for split in {*(splits or ())} - {*found}:
+            others = ', '.join(sorted(path.stem for path in lists.glob('*.txt'))) or 'none'
+            raise UserError(f'no split file {lists / f"{split}.txt"}; the splits in this folder are: {others}')
+        known = {*pictures, *annotations}
+        listed = {split: read_split(lists / f'{split}.txt', known) for split in found}
+        return VocFolder(root / 'JPEGImages', pictures, annotations, listed or {'': sorted(annotations)})
+    annotations = _annotations(root) if root.is_dir() else {}
+    if not annotations:
+        raise UserError(
+            f'{root} is not a Pascal VOC folder: expected Annotations/ and JPEGImages/ in it, or XML files beside the '
+            'images'
+        )
+    parts: dict[str, list[str]] = {}
+    for name in annotations:
+        parts.setdefault(name.split('/')[0] if '/' in name else '', []).append(name)
+    for split in {*(splits or ())} - {*parts}:
+        folders = ', '.join(filter(None, parts)) or 'none'
+        raise UserError(f'no folder {root / split} with XML files; there are: {folders}')
+    return VocFolder(root, find_pictures(root), annotations, {split: parts[split] for split in splits or parts})
+
+
+def _annotations(folder: Path) -> dict[str, Path]:
+    """The XML files in a folder and its subfolders, by their path without file extension."""
+    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() == '.xml' and path.is_file())
+    return {path.relative_to(folder).with_suffix('').as_posix(): path for path in paths}
+
+
+def read_split(path: Path, known: set[str]) -> list[str]:
+    """Read the names of a split file.
+
+    A line is the name of an image. It may have a file extension or a folder in front. In the split file of a class, a
+    second column says whether the class is in the image.
+
+    Args:
+        path: The file.
+        known: The names of all images, by which a name with blanks or dots is told from one with a column or a file
+            extension.
+    """
+    names = []
+    for line in _decode(path.read_bytes()).splitlines():
+        if not line.strip():
+            continue
+        line = line.strip().replace('\\', '/')
+        first = re.sub(r'\s+-?[01]$', '', line)
+        bare = [
+            text[: -len(suffix)]
+            for text in (line, first)
+            for suffix in (*IMG_EXTENSIONS, '.xml')
+            if text.lower().endswith(suffix)
+        ]
+        candidates = [line, first, *bare]
+        candidates += [name.rpartition('/')[2] for name in candidates]
+        names.append(next((name for name in candidates if name in known), (bare or [first])[-1]))
+    return names
+
+
+def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = None) -> VocFile:
+    """Read an annotation file.
 
     Args:
         path: The XML file.
-        parse: Turns the file's content into its root element. Defaults to ElementTree.fromstring.
+        parse: Turns the file's content into its root element. Defaults to None: :func:`parse_xml`.
 
     Returns:
-        One (class, corners, difficult) per object. White space in class names is reduced to single spaces. The corners
-        (xmin, ymin, xmax, ymax) are those in the file.
+        The content. White space in class names is reduced to single spaces.
 
     Raises:
-        UserError: The file is missing or is not XML, or an object lacks a name or a number.
+        UserError: The file is missing or is not XML, or none of its objects has a name and a box.
     """
     try:
-        root = parse(path.read_bytes())
+        root = (parse or parse_xml)(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f'no annotation file {path.name}') from None
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an unknown encoding
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: a wrong or unknown encoding
         raise UserError(f'{path.name} is not well-formed XML ({error})') from None
-    objects = []
-    for number, item in enumerate(root.iter('object'), 1):
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition('}')[2]  # without the namespace
+    file = VocFile(_size(root))
+    for number, element in enumerate(root.iter('object'), 1):
+        label = ' '.join(element.findtext('name', '').split())
         try:
-            label = ' '.join(item.findtext('name', '').split())
-            corners = tuple(float(item.findtext(f'bndbox/{key}', '')) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+            corners = tuple(float(element.findtext(f'bndbox/{key}', '')) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
             if not label or not all(map(math.isfinite, corners)):
                 raise ValueError
         except ValueError:
-            raise UserError(
-                f'object {number} of {path.name} lacks a name or one of the four numbers of its box'
-            ) from None
-        objects.append((label, corners, item.findtext('difficult', '0').strip() == '1'))
-    return objects
+            file.unusable.append(f'object {number} of {path.name} lacks a name or one of the four numbers of its box')
+            continue
+        difficult = element.findtext('difficult', '0').strip() == '1'
+        file.items.append(Item(label, corners, str(corners), difficult))
+    if file.unusable and not file.items:  # without objects, it would teach the detector that there are none
+        raise UserError(file.unusable[0])
+    return file
 
 
-def read_images(
-    names: Sequence[str],
-    pictures: Iterable[Path],
-    annotations: Path,
-    read: Callable[[Path], Objects] = read_objects,
-) -> tuple[list[Image], list[str]]:
-    """Read the image files and the annotation files of some images.
-
-    Args:
-        names: The names of the images, without file extensions.
-        pictures: All image files of the folder.
-        annotations: The folder of the XML files.
-        read: Reads the objects of an annotation file, or raises a UserError. Defaults to :func:`read_objects`.
-
-    Returns:
-        One (file name, height, width, objects) per image whose files are both readable, and one sentence per other
-        image, which says why it is not usable.
-    """
-    paths = {path.stem: path for path in sorted(pictures)}
-    images, unusable = [], []
-    for name in names:
-        try:
-            images.append((*_read_picture(paths, name), read(annotations / f'{name}.xml')))
-        except UserError as error:
-            unusable.append(f'{name}: {error}')
-    return images, unusable
-
-
-def to_coco(images: Sequence[Image], classes: Sequence[str], summary: ConversionSummary) -> dict:
-    """Make the content of a COCO file.
-
-    Args:
-        images: The images, as :func:`read_images` returns them.
-        classes: The classes in their order. Objects of other classes are dropped.
-        summary: Receives the counts of what is kept, and one sentence per dropped object.
-    """
-    ids = {label: i for i, label in enumerate(classes, 1)}
-    coco: dict[str, list[dict]] = dict(
-        categories=[dict(id=i, name=label) for label, i in ids.items()], images=[], annotations=[]
-    )
-    summary.images = len(images)
-    summary.objects = Counter(dict.fromkeys(classes, 0))
-    for image_id, (file_name, height, width, objects) in enumerate(images, 1):
-        coco['images'].append(dict(id=image_id, file_name=file_name, height=height, width=width))
-        for number, (label, corners, difficult) in enumerate(objects, 1):
-            where = f'{Path(file_name).stem}: object {number} ({label}) {corners}'
-            if label not in ids:
-                summary.dropped.append(f'{where}: its class is not among the requested classes')
-                continue
-            box = _clip(corners, height, width)
-            if box is None:
-                summary.dropped.append(f'{where}: no area inside the {width} x {height} image')
-                continue
-            coco['annotations'].append(
-                dict(
-                    id=len(coco['annotations']) + 1,
-                    image_id=image_id,
-                    category_id=ids[label],
-                    bbox=box,
-                    area=box[2] * box[3],
-                    iscrowd=int(difficult),
-                )
-            )
-            summary.objects[label] += 1
-    return coco
-
-
-def _names(folder: Path, split: str | None) -> list[str]:
-    """The names of the images of a split, without file extensions."""
-    if split is None:
-        return sorted(path.stem for path in (folder / 'Annotations').glob('*.xml'))
-    path = folder / 'ImageSets' / 'Main' / f'{split}.txt'
-    if not path.is_file():
-        found = ', '.join(sorted(p.stem for p in path.parent.glob('*.txt'))) or 'none'
-        raise UserError(f'no split file {path}; the splits in this folder are: {found}')
-    # The split file of a class has a second column, which says whether the class is in the image.
-    return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-
-
-def _all_classes(folder: Path) -> list[str]:
-    """The classes of all readable annotations, sorted."""
-    classes = set()
-    for path in (folder / 'Annotations').glob('*.xml'):
-        try:
-            classes |= {label for label, _, _ in read_objects(path)}
-        except UserError:
-            continue  # read_images gives the reason
-    return sorted(classes)
-
-
-def _read_picture(pictures: dict[str, Path], name: str) -> tuple[str, int, int]:
-    """The file name, height and width of an image file. The size in the XML is not used, because it may be wrong."""
-    if name not in pictures:
-        raise UserError(f'no image file {name}.*')
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """Parse XML in the encoding that it declares. ElementTree alone knows none of the encodings of East Asia."""
     try:
-        image = imread(str(pictures[name]))  # as training reads it: rotated according to its EXIF data
-    except cv2.error:  # the file is empty
-        image = None
-    if image is None:
-        raise UserError(f'{pictures[name].name} is not a readable image')
-    height, width = image.shape[:2]
-    return pictures[name].name, height, width
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        declared = re.match(rb'\s*<\?xml[^>]*?encoding=["\']([\w.-]+)["\']', content)
+        if declared is None:
+            raise
+        text = content.decode(_superset(declared[1].decode()))
+        return ElementTree.fromstring(re.sub(r'^\s*<\?xml[^>]*\?>', '', text, count=1))
 
 
-def _clip(corners: tuple[float, ...], height: int, width: int) -> list[float] | None:
-    """Convert VOC's corners to COCO's (x, y, w, h), clipped to the image. None if nothing is left."""
-    if corners[2] <= corners[0] or corners[3] <= corners[1]:
+def _superset(encoding: str) -> str:
+    """Python's codec for an encoding. Files that declare gb2312 often have characters of its superset gb18030."""
+    return 'gb18030' if encoding.lower() in ('gb2312', 'gbk') else encoding
+
+
+def _decode(content: bytes) -> str:
+    """Decode a text file of UTF-8 with or without a byte order mark, or of UTF-16 with one."""
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return content.decode('utf-16')
+    return content.decode('utf-8-sig')
+
+
+def _size(root: ElementTree.Element) -> tuple[float, float] | None:
+    """Width and height that an annotation file states."""
+    try:
+        width, height = (float(root.findtext(f'size/{key}', '')) for key in ('width', 'height'))
+    except ValueError:
         return None
-    left, top = max(corners[0] - 1, 0), max(corners[1] - 1, 0)
-    right, bottom = min(corners[2], width), min(corners[3], height)
-    return [left, top, right - left, bottom - top] if right > left and bottom > top else None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def place_boxes(file: VocFile, picture: Picture, summary: ConversionSummary) -> None:
+    """Convert the boxes of an annotation file to edges in pixels of its image, see :func:`voc_to_coco`.
+
+    Args:
+        file: The content of the file. Its boxes are changed.
+        picture: The image.
+        summary: Receives a note if the boxes are scaled or rotated, or could be.
+
+    Raises:
+        UserError: The file states a size with another aspect ratio than that of the image.
+    """
+    shown, note = (picture.width, picture.height), summary.notes
+    corners = [item.box for item in file.items]
+    if corners and all(0 <= value <= 1 for box in corners for value in box):
+        note['boxes from 0 to 1, read as fractions of the image'].append(picture.file_name)
+        for item, box in zip(file.items, corners):
+            item.box = tuple(value * shown[i % 2] for i, value in enumerate(box))
+        return
+    size = file.size or shown
+    rotated = not _same_aspect(size, shown) and picture.stored != shown and _same_aspect(size, picture.stored)
+    target = picture.stored if rotated else shown
+    if not _same_aspect(size, target):
+        raise UserError(
+            f'the XML was made for {size[0]:g} x {size[1]:g} pixels, and the image has {shown[0]} x {shown[1]}. The '
+            'aspect ratios differ, so it is unclear where the boxes are'
+        )
+    scale = [target[0] / size[0], target[1] / size[1]]
+    for item, (xmin, ymin, xmax, ymax) in zip(file.items, corners):
+        # No area: to_coco drops it. With the last pixel included, it would get one.
+        edges = (xmin - 1, ymin - 1, xmax, ymax) if xmax > xmin and ymax > ymin else (xmin, ymin, xmin, ymin)
+        box = edges if size == target else tuple(value * scale[i % 2] for i, value in enumerate(edges))
+        item.box = picture.rotate(box) if rotated else box
+    if rotated:
+        note["boxes in the image's stored pixels, rotated as its EXIF data says"].append(picture.file_name)
+    elif file.size and picture.orientation != 1 and picture.stored == shown:
+        note['images that their EXIF data mirrors or turns without changing their size: check their boxes'].append(
+            picture.file_name
+        )
+    if size != target:
+        note['boxes scaled to the size of the image, which differs from that in the XML'].append(picture.file_name)
+
+
+def _same_aspect(size: Sequence[float], target: Sequence[float]) -> bool:
+    """Whether a size can be scaled to a target, where a rounded side may differ by a pixel."""
+    scale = target[0] / size[0]
+    return abs(size[1] * scale - target[1]) <= max(1.0, scale)

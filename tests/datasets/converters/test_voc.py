@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -37,8 +38,12 @@ def voc(tmp_path):
             (self.path / 'ImageSets' / 'Main' / f'{name}.txt').write_text(text)
 
         def convert(self, **kwargs):
-            summary = voc_to_coco(str(self.path), str(self.out), **kwargs)
-            return summary, json.loads(self.out.read_text())
+            """The summary and the content of the only file, or of the file of the last split."""
+            *_, (path, summary) = voc_to_coco(str(self.path), **kwargs).items()
+            return summary, json.loads(Path(path).read_text())
+
+        def write(self, name, text, encoding='utf-8'):
+            (self.path / 'Annotations' / f'{name}.xml').write_bytes(text.encode(encoding))
 
     for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
         (tmp_path / folder).mkdir(parents=True)
@@ -65,7 +70,9 @@ def test_boxes_count_from_one_and_include_the_last_pixel(voc):
 
 def test_boxes_over_the_border_are_clipped(voc):
     voc.add('a', ('cat', (-3, 0, 50, 10)))
-    assert voc.convert()[1]['annotations'][0]['bbox'] == [0, 0, 40, 10]
+    summary, coco = voc.convert()
+    assert coco['annotations'][0]['bbox'] == [0, 0, 40, 10]
+    assert not summary.dropped and 'clipped to their image: 1 (a: object 1 (cat)' in str(summary)
 
 
 def test_summary_gives_the_reason_for_everything_dropped(voc):
@@ -79,10 +86,10 @@ def test_summary_gives_the_reason_for_everything_dropped(voc):
     voc.add('badbox', ('cat', (1, 'two', 9, 9)))
     voc.add('nanbox', ('cat', (1, 'nan', 9, 9)))
     voc.add('badcode')
-    (voc.path / 'Annotations' / 'badcode.xml').write_text('<?xml version="1.0" encoding="GB2312"?><annotation/>')
+    (voc.path / 'Annotations' / 'badcode.xml').write_text('<?xml version="1.0" encoding="klingon"?><annotation/>')
     voc.split('train', 'good\npoint\nnoimage\nbadimage\nbadxml\nbadbox\nnanbox\nbadcode\nnoxml\n')
     cv2.imwrite(str(voc.path / 'JPEGImages' / 'noxml.jpg'), np.zeros((30, 40, 3), np.uint8))
-    summary, coco = voc.convert(split='train')
+    summary, coco = voc.convert(splits=['train'])
     assert [image['file_name'] for image in coco['images']] == ['good.jpg', 'point.jpg']
     assert len(coco['annotations']) == 1
     text = str(summary)
@@ -94,7 +101,7 @@ def test_summary_gives_the_reason_for_everything_dropped(voc):
         'badxml: badxml.xml is not well-formed XML',
         'badbox: object 1 of badbox.xml lacks',
         'nanbox: object 1 of nanbox.xml lacks',
-        'badcode: badcode.xml is not well-formed XML (multi-byte',
+        'badcode: badcode.xml is not well-formed XML (unknown encoding: klingon',
         'noxml: no annotation file',
         'dropped 9',
     ):
@@ -123,8 +130,8 @@ def test_splits_have_the_same_classes(voc):
     voc.add('b', ('ape', (1, 1, 9, 9)))
     voc.split('train', 'a\n')
     voc.split('val', 'b  1\n\n')  # the split file of a class has a second column
-    assert voc.convert(split='train')[1]['categories'] == voc.convert(split='val')[1]['categories']
-    assert [image['file_name'] for image in voc.convert(split='val')[1]['images']] == ['b.jpg']
+    assert voc.convert(splits=['train'])[1]['categories'] == voc.convert(splits=['val'])[1]['categories']
+    assert [image['file_name'] for image in voc.convert(splits=['val'])[1]['images']] == ['b.jpg']
 
 
 def test_classes_and_their_order_can_be_given(voc):
@@ -139,12 +146,160 @@ def test_errors_write_nothing(voc, tmp_path):
     voc.add('a', ('cat', (5, 5, 5, 5)))
     voc.split('train', 'a\n')
     with pytest.raises(UserError, match='no split file .*test.txt; the splits in this folder are: train'):
-        voc.convert(split='test')
-    with pytest.raises(UserError, match='has no objects left to convert\n1 images, 0 objects'):
+        voc.convert(splits=['test'])
+    with pytest.raises(UserError, match='train.json would have no objects; nothing was written\n1 images, 0 objects'):
         voc.convert()
     with pytest.raises(UserError, match='is not a Pascal VOC folder: expected Annotations/'):
-        voc_to_coco(str(tmp_path / 'Annotations'), str(voc.out))
-    assert not voc.out.exists()
+        voc_to_coco(str(tmp_path / 'JPEGImages'))
+    voc.add('b', ('cat', (1, 1, 9, 9)), ('cat', (5, 5, 5, 5)))
+    voc.split('train', 'b\n')
+    with pytest.raises(UserError, match='--strict allows nothing to be dropped; nothing was written\n1 images'):
+        voc.convert(strict=True)
+    assert not voc.out.parent.exists()
+    voc.convert()
+
+
+def with_size(size, *boxes):
+    """The text of an annotation file that states a size."""
+    width, height = size
+    body = ''.join(OBJECT.format(*box, name='cat', difficult=0) for box in boxes)
+    return f'<annotation><size><width>{width}</width><height>{height}</height></size>{body}</annotation>'
+
+
+@pytest.mark.parametrize('size', [(80, 60), (20, 15), (4032, 3024)])
+def test_boxes_are_scaled_from_the_size_in_the_xml(voc, size):
+    """The image of 40 x 30 pixels was resized after it was annotated."""
+    voc.add('a')
+    scale = size[0] / 40
+    voc.write('a', with_size(size, (10 * scale + 1, 5 * scale + 1, 30 * scale, 20 * scale)))
+    summary, coco = voc.convert()
+    assert coco['annotations'][0]['bbox'] == pytest.approx([10, 5, 20, 15])
+    assert 'boxes scaled to the size of the image, which differs from that in the XML: 1 (a.jpg)' in str(summary)
+
+
+def test_an_image_with_another_aspect_ratio_than_in_the_xml_is_dropped(voc):
+    voc.add('a')
+    voc.write('a', with_size((60, 60), (1, 1, 9, 9)))
+    voc.add('b', ('cat', (1, 1, 9, 9)))
+    summary, coco = voc.convert()
+    assert [image['file_name'] for image in coco['images']] == ['b.jpg']
+    assert summary.dropped == [
+        'a: the XML was made for 60 x 60 pixels, and the image has 40 x 30. The aspect ratios differ, so it is unclear '
+        'where the boxes are'
+    ]
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('scale', [1, 2])
+def test_boxes_in_stored_pixels_are_rotated(voc, orientation, scale):
+    """The box is around a bright patch, which OpenCV finds again in the image as training reads it."""
+    stored = np.zeros((30, 40, 3), np.uint8)
+    stored[4:12, 20:36] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    voc.add('a')
+    (voc.path / 'JPEGImages' / 'a.jpg').unlink()
+    Image.fromarray(stored).save(voc.path / 'JPEGImages' / 'a.png', exif=exif)
+    voc.write('a', with_size((40 * scale, 30 * scale), (20 * scale + 1, 4 * scale + 1, 36 * scale, 12 * scale)))
+    summary, coco = voc.convert()
+    shown = cv2.imread(str(voc.path / 'JPEGImages' / 'a.png'), cv2.IMREAD_GRAYSCALE)
+    assert (coco['images'][0]['height'], coco['images'][0]['width']) == shown.shape
+    if orientation in (1, 5, 6, 7, 8):
+        x, y, w, h = map(round, coco['annotations'][0]['bbox'])
+        assert shown[y : y + h, x : x + w].min() == 255 and (shown == 255).sum() == w * h
+        assert ('rotated as its EXIF data says: 1 (a.png)' in str(summary)) == (orientation != 1)
+    else:  # the size does not tell which pixels were annotated
+        assert 'mirrors or turns without changing their size: check their boxes: 1 (a.png)' in str(summary)
+
+
+def test_boxes_from_0_to_1_are_fractions(voc):
+    voc.add('a', ('cat', (0.25, 0.5, 1, 0.9)), ('cat', (0, 0, 1, 1)))
+    summary, coco = voc.convert()
+    assert [item['bbox'] for item in coco['annotations']] == [pytest.approx([10, 15, 30, 12]), [0, 0, 40, 30]]
+    assert 'boxes from 0 to 1, read as fractions of the image: 1 (a.jpg)' in str(summary)
+
+
+def test_a_namespace_and_an_encoding_do_not_hide_objects(voc):
+    objects = OBJECT.format(1, 1, 9, 9, name='猫', difficult=0)
+    for name, encoding in (('gb', 'gb2312'), ('big5', 'big5'), ('sjis', 'shift_jis'), ('utf', 'utf-16')):
+        voc.add(name)
+        voc.write(name, f'<?xml version="1.0" encoding="{encoding}"?>\n<annotation>{objects}</annotation>', encoding)
+    voc.add('space')
+    voc.write('space', f'<annotation xmlns="http://example.org/voc">{objects}</annotation>')
+    voc.add('bom')
+    voc.write('bom', f'<annotation>{objects}</annotation>', 'utf-8-sig')
+    summary, _ = voc.convert()
+    assert summary.objects == {'猫': 6} and not summary.dropped
+
+
+def test_an_object_without_a_box_does_not_drop_the_others(voc):
+    voc.add('a')
+    text = with_size((40, 30), (1, 1, 9, 9))
+    other = '<object><name>cat</name><robndbox><cx>5</cx></robndbox></object></annotation>'
+    voc.write('a', text.replace('</annotation>', other))
+    summary, coco = voc.convert()
+    assert len(coco['annotations']) == 1
+    assert summary.dropped == ['a: object 2 of a.xml lacks a name or one of the four numbers of its box']
+
+
+def test_names_in_a_split_file_may_have_blanks_file_extensions_folders_and_a_bom(voc):
+    names = ('New Image (1)', 'photo 2021-03-04 10.11.12', 'a', 'b', 'c', 'd 1', 'e.v2')
+    for name in names:
+        voc.add(name, ('cat', (1, 1, 9, 9)))
+    lines = 'New Image (1)\r\nphoto 2021-03-04 10.11.12\r\na.jpg\r\nJPEGImages\\b.JPG\r\nc  -1\r\nd 1\r\ne.v2\r\n'
+    for encoding in ('utf-8', 'utf-8-sig', 'utf-16'):
+        (voc.path / 'ImageSets' / 'Main' / 'train.txt').write_bytes(lines.encode(encoding))
+        summary, coco = voc.convert()
+        assert [Path(image['file_name']).stem for image in coco['images']] == list(names) and not summary.dropped
+
+
+def test_other_files_beside_the_images_are_ignored(voc):
+    voc.add('a', ('cat', (1, 1, 9, 9)))
+    for suffix in ('xml', 'txt', 'json'):
+        (voc.path / 'JPEGImages' / f'a.{suffix}').write_text('no image')
+    assert voc.convert()[0].images == 1
+    cv2.imwrite(str(voc.path / 'JPEGImages' / 'a.png'), np.zeros((30, 40, 3), np.uint8))
+    voc.add('b', ('cat', (1, 1, 9, 9)))
+    assert voc.convert()[0].dropped == ['a: several image files: a.jpg, a.png']
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A folder with XML files beside the images, in train/ and val/."""
+    for split, names in (('train', ('b', 'a', 'c')), ('val', ('b',))):
+        (tmp_path / split).mkdir()
+        for name in names:
+            text = with_size((40, 30), (1, 1, 9, 9)).replace('cat', f'{name} cat')
+            (tmp_path / split / f'{name}.xml').write_text(text)
+            cv2.imwrite(str(tmp_path / split / f'{name}.JPG'), np.zeros((30, 40, 3), np.uint8))
+    return tmp_path
+
+
+def test_xml_files_may_lie_beside_the_images(beside):
+    summaries = voc_to_coco(str(beside))
+    assert [Path(path).name for path in summaries] == ['train.json', 'val.json']
+    coco = json.loads((beside / 'annotations' / 'val.json').read_text())
+    assert [image['file_name'] for image in coco['images']] == ['val/b.JPG']
+    assert [category['name'] for category in coco['categories']] == ['a cat', 'b cat', 'c cat']
+    with pytest.raises(UserError, match='no folder .*test with XML files; there are: train, val'):
+        voc_to_coco(str(beside), splits=['test'])
+
+
+def test_all_images_can_be_split_at_random(beside):
+    def split(**kwargs):
+        paths = voc_to_coco(str(beside), val_fraction=0.5, **kwargs)
+        return [[image['file_name'] for image in json.loads(Path(path).read_text())['images']] for path in paths]
+
+    train, val = split()
+    assert len(train) == len(val) == 2 and not {*train} & {*val}
+    assert split() == [train, val] and any(split(seed=seed) != [train, val] for seed in range(1, 5))
+    with pytest.raises(UserError, match='must be between 0 and 1; got 2'):
+        voc_to_coco(str(beside), val_fraction=2)
+
+
+def test_classes_may_keep_the_order_of_their_first_objects(voc):
+    voc.add('a', ('dog', (1, 1, 9, 9)), ('cat', (1, 1, 9, 9)))
+    assert [category['name'] for category in voc.convert(order='appearance')[1]['categories']] == ['dog', 'cat']
 
 
 def test_umask_sets_the_permissions_of_the_file(voc):

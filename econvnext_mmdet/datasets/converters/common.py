@@ -1,0 +1,256 @@
+"""What the converters to COCO's JSON share: reading images, naming what was dropped, choosing classes, splitting."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.image import imread
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+from PIL import Image as PillowImage
+
+from ...utils.errors import UserError, examples
+from ...utils.files import write_json
+
+ORIENTATION = 0x0112  # the number of EXIF's tag
+SWAPPED = (5, 6, 7, 8)  # the orientations that swap width and height
+
+
+@dataclass
+class Picture:
+    """An image file.
+
+    Attributes:
+        file_name: Its path, relative to the folder of the images.
+        width: The width in pixels, as training reads the image: rotated according to its EXIF data.
+        height: The height in pixels.
+        orientation: EXIF's orientation, from 1 (not rotated) to 8.
+    """
+
+    file_name: str
+    width: int
+    height: int
+    orientation: int = 1
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Width and height of the stored pixels, before they are rotated."""
+        return (self.height, self.width) if self.orientation in SWAPPED else (self.width, self.height)
+
+    def rotate(self, box: Sequence[float]) -> tuple[float, ...]:
+        """The box (left, top, right, bottom) in the rotated image, of a box in the stored pixels."""
+        width, height = self.stored
+        corners: np.ndarray = np.array(box, float).reshape(2, 2)
+        if self.orientation in (2, 3, 7, 8):
+            corners[:, 0] = width - corners[:, 0]
+        if self.orientation in (3, 4, 6, 7):
+            corners[:, 1] = height - corners[:, 1]
+        if self.orientation in SWAPPED:
+            corners = corners[:, ::-1]
+        return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+
+
+@dataclass
+class Item:
+    """An object of an image.
+
+    Attributes:
+        name: The name of its class.
+        box: Left, top, right and bottom edge, in pixels of the rotated image.
+        where: What the source says about the object, for messages.
+        crowd: Whether it is a region of many objects.
+        mask: Its ``segmentation`` in COCO's format, or None.
+        area: The area of the mask in pixels. None for that of the box.
+    """
+
+    name: str
+    box: tuple[float, ...]
+    where: str
+    crowd: bool = False
+    mask: Any = None
+    area: float | None = None
+
+
+# An image with its objects.
+Annotated = tuple[Picture, list[Item]]
+
+
+@dataclass
+class ConversionSummary:
+    """The images and objects that a conversion kept, and what it dropped or changed.
+
+    Attributes:
+        images: Number of images kept.
+        objects: Number of objects kept, by class.
+        dropped: One sentence per dropped image or object, which says where it is and why it was dropped.
+        clipped: One sentence per object that extended beyond its image.
+        notes: The names of the images to which something applies, by what applies.
+    """
+
+    images: int = 0
+    objects: Counter = field(default_factory=Counter)
+    dropped: list[str] = field(default_factory=list)
+    clipped: list[str] = field(default_factory=list)
+    notes: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.images} images, {sum(self.objects.values())} objects: '
+            + ', '.join(f'{name} {count}' for name, count in self.objects.items())
+        ]
+        lines += [f'{what}: {len(names)} ({examples(names)})' for what, names in self.notes.items()]
+        if self.clipped:
+            lines.append(f'clipped to their image: {len(self.clipped)} ({examples(self.clipped)})')
+        if self.dropped:
+            lines.append(f'dropped {len(self.dropped)}:')
+            lines += [f'  {line}' for line in self.dropped]
+        else:
+            lines.append('dropped nothing')
+        return '\n'.join(lines)
+
+
+def find_pictures(folder: Path) -> dict[str, list[Path]]:
+    """The image files in a folder and its subfolders, by their path without file extension, relative to the folder."""
+    found = defaultdict(list)
+    for path in sorted(folder.rglob('*')):
+        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file():
+            found[path.relative_to(folder).with_suffix('').as_posix()].append(path)
+    return dict(found)
+
+
+def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Picture:
+    """Find an image and read it as training does.
+
+    Args:
+        paths: The image files, from :func:`find_pictures`.
+        name: The name of the image there.
+        folder: The folder of the images.
+
+    Raises:
+        UserError: There is no such image, there are several, or it is not readable.
+    """
+    if name not in paths:
+        raise UserError(f'no image file {name}.*')
+    path, *others = paths[name]
+    if others:
+        raise UserError(f'several image files: {", ".join(path.name for path in paths[name])}')
+    try:
+        image = imread(str(path))
+    except cv2.error:  # the file is empty
+        image = None
+    if image is None:
+        raise UserError(f'{path.name} is not a readable image')
+    with PillowImage.open(path) as header:
+        orientation = header.getexif().get(ORIENTATION, 1)
+    height, width = image.shape[:2]
+    return Picture(path.relative_to(folder).as_posix(), width, height, orientation if 1 <= orientation <= 8 else 1)
+
+
+def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: ConversionSummary) -> dict:
+    """Make the content of a COCO file.
+
+    A box is clipped to its image. It is dropped if nothing is left of it.
+
+    Args:
+        images: The images with their objects.
+        classes: The classes in their order. Objects of other classes are dropped.
+        summary: Receives the counts of what is kept, and one sentence per object that is dropped or clipped.
+    """
+    ids = {label: i for i, label in enumerate(classes, 1)}
+    coco: dict[str, list[dict]] = dict(
+        categories=[dict(id=i, name=label) for label, i in ids.items()], images=[], annotations=[]
+    )
+    summary.images = len(images)
+    summary.objects = Counter(dict.fromkeys(classes, 0))
+    for image_id, (picture, items) in enumerate(images, 1):
+        coco['images'].append(
+            dict(id=image_id, file_name=picture.file_name, height=picture.height, width=picture.width)
+        )
+        for number, item in enumerate(items, 1):
+            where = f'{Path(picture.file_name).with_suffix("").as_posix()}: object {number} ({item.name}) {item.where}'
+            if item.name not in ids:
+                summary.dropped.append(f'{where}: its class is not among the requested classes')
+                continue
+            left, top, right, bottom = item.box
+            box = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+            if right <= left or bottom <= top or box[2] <= box[0] or box[3] <= box[1]:
+                summary.dropped.append(f'{where}: no area inside the {picture.width} x {picture.height} image')
+                continue
+            if box != item.box:
+                summary.clipped.append(where)
+            x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
+            annotation = dict(
+                id=len(coco['annotations']) + 1,
+                image_id=image_id,
+                category_id=ids[item.name],
+                bbox=[x, y, w, h],
+                area=w * h if item.area is None else item.area,
+                iscrowd=int(item.crowd),
+            )
+            if item.mask is not None:
+                annotation['segmentation'] = item.mask
+            coco['annotations'].append(annotation)
+            summary.objects[item.name] += 1
+    return coco
+
+
+def choose_classes(names: Iterable[str], classes: Sequence[str] | None, order: str) -> list[str]:
+    """The classes in their order.
+
+    Args:
+        names: The class of every object, in the order of the source.
+        classes: The classes that were asked for. None for all.
+        order: 'alphabet' or 'appearance', the order of the first object. Used if ``classes`` is None.
+    """
+    if classes is not None:
+        return list(classes)
+    found = list(dict.fromkeys(names))
+    return sorted(found) if order == 'alphabet' else found
+
+
+def split_at_random(length: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Split the numbers from 0 to ``length`` - 1 at random.
+
+    Args:
+        length: How many numbers there are.
+        fraction: The fraction of the second part, in (0, 1).
+        seed: The seed.
+
+    Returns:
+        Both parts, each in ascending order.
+
+    Raises:
+        UserError: The fraction is not in (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f'the fraction of images for validation must be between 0 and 1; got {fraction}')
+    generator = random.Random(seed)
+    # random() gives the same numbers in every version of Python. The result of shuffle() may change.
+    draws = [generator.random() for _ in range(length)]
+    order = sorted(range(length), key=draws.__getitem__)
+    chosen = {*order[: round(fraction * length)]}
+    return [i for i in range(length) if i not in chosen], [i for i in range(length) if i in chosen]
+
+
+def write_splits(contents: dict[str, dict], summaries: dict[str, ConversionSummary], strict: bool) -> None:
+    """Write all annotation files, or none of them.
+
+    Args:
+        contents: The content of each file, by its path.
+        summaries: What was dropped, by the same paths.
+        strict: Write nothing if anything was dropped.
+
+    Raises:
+        UserError: A file would have no objects, or something was dropped and ``strict`` is set.
+    """
+    for path, content in contents.items():
+        if not content['annotations']:
+            raise UserError(f'{path} would have no objects; nothing was written\n{summaries[path]}')
+        if strict and summaries[path].dropped:
+            raise UserError(f'{path}: --strict allows nothing to be dropped; nothing was written\n{summaries[path]}')
+    for path, content in contents.items():
+        write_json(path, content)
