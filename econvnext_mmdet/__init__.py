@@ -14,7 +14,9 @@ from .utils.versions import check_versions
 check_versions()
 replace_missing_operators()
 
+import io  # noqa: E402
 import warnings  # noqa: E402
+from contextlib import redirect_stdout  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 
 from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
@@ -39,7 +41,8 @@ __all__ = [
 MODULE2PACKAGE[__name__] = __name__
 
 if find_spec('mmdet') is not None:
-    from .datasets.coco_by_name import CocoDatasetByName  # noqa: F401
+    with redirect_stdout(io.StringIO()):  # MMDetection prints that a library, which it hardly needs, is missing
+        from .datasets.coco_by_name import CocoDatasetByName  # noqa: F401
     from .models.ppyoloe import PPYOLOE  # noqa: F401
     from .models.yolov10 import YOLOv10  # noqa: F401
 

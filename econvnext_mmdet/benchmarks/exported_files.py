@@ -22,6 +22,7 @@ from ..evaluation.tables import markdown_table
 from ..models.fuse import fuse
 from ..utils.config import is_classification
 from ..utils.errors import UserError
+from ..utils.model import prefer_channels_last
 from ..utils.progress import progress_bar
 
 
@@ -51,8 +52,8 @@ def compare_files(
 ) -> list[FileResult]:
     """Test a checkpoint and exported files on the config's test set, and time them in turn on single images.
 
-    PyTorch runs the fused model. The first two images are not counted. If stderr is a terminal, it shows a progress
-    bar.
+    PyTorch runs the model as tools/infer.py does: fused, and with channels last if it can. The first two images are not
+    counted. If stderr is a terminal, it shows a progress bar.
 
     Args:
         cfg: The config of the checkpoint.
@@ -75,6 +76,7 @@ def compare_files(
     kind = ExportedClassifier if is_classification(cfg) else ExportedDetector
     exported: list[ExportedPredictor] = [kind(file, threads).eval() for file in files]
     model = fuse(load_model(cfg, checkpoint)[0])
+    prefer_channels_last(model)
     times = _time(cfg, [model, *exported], images)
     results = []
     for file, predictor, measured in zip((checkpoint, *files), (model, *exported), times):

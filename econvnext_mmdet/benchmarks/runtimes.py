@@ -15,6 +15,7 @@ from ..deploy.forms import form_of
 from ..deploy.libraries import library
 from ..deploy.onnx_file import INPUT, OPSET, build_onnx
 from ..utils.errors import UserError
+from ..utils.memory import keep_freed_memory
 from .networks import TensorNetwork, build, for_inference
 from .peers import Entry
 
@@ -79,6 +80,7 @@ def prepare(job: Job, runtime: str, threads: int) -> Callable[[], object]:
 
 def _prepare(job: Job, runtime: str, threads: int) -> Callable[[], object]:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    keep_freed_memory()  # as tools/train.py and tools/infer.py do
     torch.manual_seed(0)
     images = torch.rand(job.batch_size, 3, *job.shape, device=device)
     network = build(job.entry).to(device)

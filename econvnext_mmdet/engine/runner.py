@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
 from ..utils.errors import UserError
+from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators
 from .hooks import CocoTableHook
 
@@ -48,6 +49,7 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
 
 def build_runner(cfg: Config) -> Runner:
     """Build MMEngine's runner, with the hook that logs the COCO table at the end."""
+    keep_freed_memory()
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
     return runner

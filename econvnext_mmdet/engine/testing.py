@@ -19,7 +19,7 @@ from ..evaluation.coco_results import DumpCocoResults
 from ..utils.config import evaluators_of, explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError, examples
 from ..utils.files import check_extension, check_writable
-from ..utils.model import unwrap
+from ..utils.model import prefer_channels_last, unwrap
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
 from .runner import build_runner, check_before_run
@@ -78,6 +78,7 @@ def test(
             meta = dict(dataset_meta=dict(classes=model.exported.metadata.names))
         else:
             check_fits(model, state, checkpoint)
+            prefer_channels_last(model)
         if exported or is_classification(cfg):
             _check_classes(runner.test_dataloader.dataset, meta, checkpoint)
         if out is not None:

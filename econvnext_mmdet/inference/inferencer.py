@@ -21,7 +21,8 @@ from ..models.fuse import fuse
 from ..utils.config import tested_dataset
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
-from ..utils.model import number_of_classes
+from ..utils.memory import keep_freed_memory
+from ..utils.model import number_of_classes, prefer_channels_last
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
 
@@ -67,6 +68,7 @@ class StrictInferencer(DetInferencer):
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Sequence[str] | None = None):
+        keep_freed_memory()
         exported = is_exported(checkpoint)
         self._state, self._meta = ({}, {}) if exported else read_checkpoint(checkpoint)
         self._path = checkpoint
@@ -101,6 +103,7 @@ class StrictInferencer(DetInferencer):
         del self._state, self._meta
         if not isinstance(model, ExportedPredictor):
             fuse(model)
+            prefer_channels_last(model)
 
     def _init_collate(self, cfg: Config) -> Callable:
         return pseudo_collate  # MMDetection finds it by its name, with a warning about the registry

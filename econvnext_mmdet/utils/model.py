@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
 from mmengine.registry import MODELS, init_default_scope
@@ -46,6 +47,16 @@ def number_of_classes(model: nn.Module) -> int:
     head = next(heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads)
     last: Any = head[-1] if isinstance(head, nn.ModuleList) else head
     return last.num_classes
+
+
+def prefer_channels_last(model: nn.Module) -> None:
+    """Let a model compute with the channels of a pixel side by side, which is faster on a CPU, if it can.
+
+    MMCV's operators, such as RoIAlign, ignore the memory layout of their input: they would read wrong features without
+    an error. A model with one of them is left as it is.
+    """
+    if not any(type(module).__module__.startswith('mmcv.ops') for module in model.modules()):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def unscaled_sample(shape: tuple[int, int]) -> DetDataSample:

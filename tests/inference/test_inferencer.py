@@ -7,6 +7,7 @@ from pycocotools import mask as mask_utils
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
 from econvnext_mmdet.models.fuse import fuse
 from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.utils.model import prefer_channels_last
 
 from .helpers import CLASSES, read_output
 
@@ -23,6 +24,7 @@ def test_detections_are_those_of_mmdetections_inferencer(detectors, shapes, tmp_
     found, meta = read_output(tmp_path / 'ours')
     inferencer = DetInferencer(detector.cfg, detector.checkpoint, device='cpu', show_progress=False)
     fuse(inferencer.model)  # as detect does; the last digits differ otherwise
+    prefer_channels_last(inferencer.model)
     np.random.seed(0)
     expected = inferencer(paths, batch_size=batch_size, pred_score_thr=0.0, out_dir=str(tmp_path / 'theirs'))
     assert len(found) == len(paths) == summary.images
