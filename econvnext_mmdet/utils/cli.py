@@ -67,6 +67,33 @@ def add_drop_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the converters for a random split."""
+    parser.add_argument(
+        '--val-fraction',
+        type=float,
+        metavar='FRACTION',
+        help='split all images at random into train.json and val.json, with this fraction for val.json',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random split (default: 0)')
+
+
+def add_class_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the converters for the names and the order of the classes."""
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='CLASS',
+        help='the class names, in the order of their ids (default: all classes of the annotation files)',
+    )
+    parser.add_argument(
+        '--order',
+        choices=('alphabet', 'appearance'),
+        default='alphabet',
+        help='order of all classes: alphabet (default), or appearance, that of their first objects',
+    )
+
+
 def add_shape_option(parser: argparse.ArgumentParser) -> None:
     """Add the option for the image size at which multiply-adds are counted or a network is timed."""
     parser.add_argument(

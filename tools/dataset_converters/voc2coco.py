@@ -24,25 +24,8 @@ def parse_args() -> argparse.Namespace:
         help='names of split files in ImageSets/Main, or of subfolders; each becomes one JSON file (default: those of '
         'train, val, trainval and test that exist in ImageSets/Main, or all subfolders; if there are none, all.json)',
     )
-    parser.add_argument(
-        '--val-fraction',
-        type=float,
-        metavar='FRACTION',
-        help='split all images at random into train.json and val.json, with this fraction for val.json',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the random split (default: 0)')
-    parser.add_argument(
-        '--classes',
-        nargs='+',
-        metavar='CLASS',
-        help='the class names, in the order of their ids (default: all classes of the XML files)',
-    )
-    parser.add_argument(
-        '--order',
-        choices=('alphabet', 'appearance'),
-        default='alphabet',
-        help='order of all classes: alphabet (default), or appearance, that of their first objects',
-    )
+    cli.add_split_options(parser)
+    cli.add_class_options(parser)
     parser.add_argument('--out-dir', help='output folder (default: ROOT/annotations)')
     cli.add_drop_options(parser)
     return parser.parse_args()
@@ -51,15 +34,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
+    from econvnext_mmdet.datasets.converters.common import report
     from econvnext_mmdet.datasets.converters.voc import voc_to_coco
 
     summaries = voc_to_coco(
         args.root, args.out_dir, args.splits, args.classes, args.order, args.val_fraction, args.seed, args.strict
     )
-    for path, summary in summaries.items():
-        print(f'{path}: {summary}')
-    if any(summary.dropped for summary in summaries.values()) and not args.allow_dropped:
-        sys.exit(1)
+    sys.exit(report(summaries, args.allow_dropped))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,9 @@
 """What the converters to COCO's JSON share: reading images, naming what was dropped, choosing classes, splitting."""
 
 import random
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,15 @@ class Picture:
         """Width and height of the stored pixels, before they are rotated."""
         return (self.height, self.width) if self.orientation in SWAPPED else (self.width, self.height)
 
-    def rotate(self, box: Sequence[float]) -> tuple[float, ...]:
-        """The box (left, top, right, bottom) in the rotated image, of a box in the stored pixels."""
+    def rotate(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 2) in the rotated image, of points (x, y) in the stored pixels."""
         width, height = self.stored
-        corners: np.ndarray = np.array(box, float).reshape(2, 2)
+        points = np.array(points, float)
         if self.orientation in (2, 3, 7, 8):
-            corners[:, 0] = width - corners[:, 0]
+            points[:, 0] = width - points[:, 0]
         if self.orientation in (3, 4, 6, 7):
-            corners[:, 1] = height - corners[:, 1]
-        if self.orientation in SWAPPED:
-            corners = corners[:, ::-1]
-        return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+            points[:, 1] = height - points[:, 1]
+        return points[:, ::-1] if self.orientation in SWAPPED else points
 
 
 @dataclass
@@ -148,6 +147,98 @@ def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Pictu
         orientation = header.getexif().get(ORIENTATION, 1)
     height, width = image.shape[:2]
     return Picture(path.relative_to(folder).as_posix(), width, height, orientation if 1 <= orientation <= 8 else 1)
+
+
+def read_split(path: Path, known: set[str]) -> list[str]:
+    """Read the names of a split file.
+
+    A line is the name of an image. It may have a file extension or a folder in front. In the split file of a class, a
+    second column says whether the class is in the image.
+
+    Args:
+        path: The file.
+        known: The names of all images, by which a name with blanks or dots is told from one with a column or a file
+            extension.
+    """
+    names = []
+    for line in _decode(path.read_bytes()).splitlines():
+        if not line.strip():
+            continue
+        line = line.strip().replace('\\', '/')
+        first = re.sub(r'\s+-?[01]$', '', line)
+        bare = [
+            text[: -len(suffix)]
+            for text in (line, first)
+            for suffix in (*IMG_EXTENSIONS, '.xml')
+            if text.lower().endswith(suffix)
+        ]
+        candidates = [line, first, *bare]
+        candidates += [name.rpartition('/')[2] for name in candidates]
+        names.append(next((name for name in candidates if name in known), (bare or [first])[-1]))
+    return names
+
+
+def _decode(content: bytes) -> str:
+    """Decode a text file of UTF-8 with or without a byte order mark, or of UTF-16 with one."""
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return content.decode('utf-16')
+    return content.decode('utf-8-sig')
+
+
+def placement(
+    size: Sequence[float] | None, picture: Picture, summary: ConversionSummary, fractions: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
+    """How annotations become those of an image as training reads it, rotated according to its EXIF data.
+
+    They are scaled if the image was resized after it was annotated, and rotated if its stored pixels were annotated.
+
+    Args:
+        size: Width and height for which the image was annotated. None for those of the image.
+        picture: The image.
+        summary: Receives a note if the annotations are scaled or rotated, or should perhaps be.
+        fractions: The annotations are fractions of the image, whatever ``size`` is. Defaults to False.
+
+    Returns:
+        A function that converts points (n, 2), x and y, to pixels of the image.
+
+    Raises:
+        UserError: The image has another aspect ratio.
+    """
+    shown, note = (picture.width, picture.height), summary.notes
+    if fractions:
+        return lambda points: np.asarray(points, float).reshape(-1, 2) * shown
+    stated = tuple(size or shown)
+    rotated = not _same_aspect(stated, shown) and picture.stored != shown and _same_aspect(stated, picture.stored)
+    target = picture.stored if rotated else shown
+    if not _same_aspect(stated, target):
+        raise UserError(
+            f'it was annotated with {stated[0]:g} x {stated[1]:g} pixels, and the image has {shown[0]} x {shown[1]}. '
+            'The aspect ratios differ, so it is unclear where the objects are'
+        )
+    if rotated:
+        note["annotated in the image's stored pixels, rotated as its EXIF data says"].append(picture.file_name)
+    elif size and picture.orientation != 1 and picture.stored == shown:
+        note['turned or mirrored by its EXIF data without another size; check the objects'].append(picture.file_name)
+    if stated != target:
+        note['annotated at another size, scaled to that of the image'].append(picture.file_name)
+    scale = np.divide(target, stated)
+
+    def place(points: np.ndarray) -> np.ndarray:
+        points = np.asarray(points, float).reshape(-1, 2) * scale
+        return picture.rotate(points) if rotated else points
+
+    return place
+
+
+def _same_aspect(size: Sequence[float], target: Sequence[float]) -> bool:
+    """Whether a size can be scaled to a target, where a rounded side may differ by a pixel."""
+    scale = target[0] / size[0]
+    return abs(size[1] * scale - target[1]) <= max(1.0, scale)
+
+
+def edges(points: np.ndarray) -> tuple[float, ...]:
+    """Left, top, right and bottom edge of points (n, 2)."""
+    return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
 
 
 def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: ConversionSummary) -> dict:
@@ -254,3 +345,18 @@ def write_splits(contents: dict[str, dict], summaries: dict[str, ConversionSumma
             raise UserError(f'{path}: --strict allows nothing to be dropped; nothing was written\n{summaries[path]}')
     for path, content in contents.items():
         write_json(path, content)
+
+
+def report(summaries: Mapping[str, ConversionSummary], allow_dropped: bool) -> int:
+    """Print the summaries of the files that were written.
+
+    Args:
+        summaries: The summaries by path.
+        allow_dropped: Whether dropped images and objects are expected.
+
+    Returns:
+        The exit status: 1 if something was dropped unexpectedly.
+    """
+    for path, summary in summaries.items():
+        print(f'{path}: {summary}')
+    return int(not allow_dropped and any(summary.dropped for summary in summaries.values()))

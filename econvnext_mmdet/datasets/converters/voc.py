@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+import numpy as np
 
 from ...utils.errors import UserError
 from .common import (
@@ -16,8 +16,11 @@ from .common import (
     Item,
     Picture,
     choose_classes,
+    edges,
     find_pictures,
+    placement,
     read_picture,
+    read_split,
     split_at_random,
     to_coco,
     write_splits,
@@ -178,35 +181,6 @@ def _annotations(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix('').as_posix(): path for path in paths}
 
 
-def read_split(path: Path, known: set[str]) -> list[str]:
-    """Read the names of a split file.
-
-    A line is the name of an image. It may have a file extension or a folder in front. In the split file of a class, a
-    second column says whether the class is in the image.
-
-    Args:
-        path: The file.
-        known: The names of all images, by which a name with blanks or dots is told from one with a column or a file
-            extension.
-    """
-    names = []
-    for line in _decode(path.read_bytes()).splitlines():
-        if not line.strip():
-            continue
-        line = line.strip().replace('\\', '/')
-        first = re.sub(r'\s+-?[01]$', '', line)
-        bare = [
-            text[: -len(suffix)]
-            for text in (line, first)
-            for suffix in (*IMG_EXTENSIONS, '.xml')
-            if text.lower().endswith(suffix)
-        ]
-        candidates = [line, first, *bare]
-        candidates += [name.rpartition('/')[2] for name in candidates]
-        names.append(next((name for name in candidates if name in known), (bare or [first])[-1]))
-    return names
-
-
 def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = None) -> VocFile:
     """Read an annotation file.
 
@@ -263,13 +237,6 @@ def _superset(encoding: str) -> str:
     return 'gb18030' if encoding.lower() in ('gb2312', 'gbk') else encoding
 
 
-def _decode(content: bytes) -> str:
-    """Decode a text file of UTF-8 with or without a byte order mark, or of UTF-16 with one."""
-    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
-        return content.decode('utf-16')
-    return content.decode('utf-8-sig')
-
-
 def _size(root: ElementTree.Element) -> tuple[float, float] | None:
     """Width and height that an annotation file states."""
     try:
@@ -285,43 +252,19 @@ def place_boxes(file: VocFile, picture: Picture, summary: ConversionSummary) -> 
     Args:
         file: The content of the file. Its boxes are changed.
         picture: The image.
-        summary: Receives a note if the boxes are scaled or rotated, or could be.
+        summary: Receives a note if the boxes are fractions, or are scaled or rotated.
 
     Raises:
         UserError: The file states a size with another aspect ratio than that of the image.
     """
-    shown, note = (picture.width, picture.height), summary.notes
     corners = [item.box for item in file.items]
-    if corners and all(0 <= value <= 1 for box in corners for value in box):
-        note['boxes from 0 to 1, read as fractions of the image'].append(picture.file_name)
-        for item, box in zip(file.items, corners):
-            item.box = tuple(value * shown[i % 2] for i, value in enumerate(box))
-        return
-    size = file.size or shown
-    rotated = not _same_aspect(size, shown) and picture.stored != shown and _same_aspect(size, picture.stored)
-    target = picture.stored if rotated else shown
-    if not _same_aspect(size, target):
-        raise UserError(
-            f'the XML was made for {size[0]:g} x {size[1]:g} pixels, and the image has {shown[0]} x {shown[1]}. The '
-            'aspect ratios differ, so it is unclear where the boxes are'
-        )
-    scale = [target[0] / size[0], target[1] / size[1]]
-    for item, (xmin, ymin, xmax, ymax) in zip(file.items, corners):
-        # No area: to_coco drops it. With the last pixel included, it would get one.
-        edges = (xmin - 1, ymin - 1, xmax, ymax) if xmax > xmin and ymax > ymin else (xmin, ymin, xmin, ymin)
-        box = edges if size == target else tuple(value * scale[i % 2] for i, value in enumerate(edges))
-        item.box = picture.rotate(box) if rotated else box
-    if rotated:
-        note["boxes in the image's stored pixels, rotated as its EXIF data says"].append(picture.file_name)
-    elif file.size and picture.orientation != 1 and picture.stored == shown:
-        note['images that their EXIF data mirrors or turns without changing their size: check their boxes'].append(
-            picture.file_name
-        )
-    if size != target:
-        note['boxes scaled to the size of the image, which differs from that in the XML'].append(picture.file_name)
-
-
-def _same_aspect(size: Sequence[float], target: Sequence[float]) -> bool:
-    """Whether a size can be scaled to a target, where a rounded side may differ by a pixel."""
-    scale = target[0] / size[0]
-    return abs(size[1] * scale - target[1]) <= max(1.0, scale)
+    fractions = bool(corners) and all(0 <= value <= 1 for box in corners for value in box)
+    if fractions:
+        summary.notes['boxes from 0 to 1, read as fractions of the image'].append(picture.file_name)
+    place = placement(file.size, picture, summary, fractions)
+    for item, (left, top, right, bottom) in zip(file.items, corners):
+        if right <= left or bottom <= top:
+            right, bottom = left, top  # neither the first pixel nor the order of the corners gives it an area
+        elif not fractions:
+            left, top = left - 1, top - 1
+        item.box = edges(place(np.array(((left, top), (right, bottom)))))

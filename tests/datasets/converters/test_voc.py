@@ -174,7 +174,7 @@ def test_boxes_are_scaled_from_the_size_in_the_xml(voc, size):
     voc.write('a', with_size(size, (10 * scale + 1, 5 * scale + 1, 30 * scale, 20 * scale)))
     summary, coco = voc.convert()
     assert coco['annotations'][0]['bbox'] == pytest.approx([10, 5, 20, 15])
-    assert 'boxes scaled to the size of the image, which differs from that in the XML: 1 (a.jpg)' in str(summary)
+    assert 'annotated at another size, scaled to that of the image: 1 (a.jpg)' in str(summary)
 
 
 def test_an_image_with_another_aspect_ratio_than_in_the_xml_is_dropped(voc):
@@ -184,8 +184,8 @@ def test_an_image_with_another_aspect_ratio_than_in_the_xml_is_dropped(voc):
     summary, coco = voc.convert()
     assert [image['file_name'] for image in coco['images']] == ['b.jpg']
     assert summary.dropped == [
-        'a: the XML was made for 60 x 60 pixels, and the image has 40 x 30. The aspect ratios differ, so it is unclear '
-        'where the boxes are'
+        'a: it was annotated with 60 x 60 pixels, and the image has 40 x 30. The aspect ratios differ, so it is unclear '
+        'where the objects are'
     ]
 
 
@@ -209,7 +209,7 @@ def test_boxes_in_stored_pixels_are_rotated(voc, orientation, scale):
         assert shown[y : y + h, x : x + w].min() == 255 and (shown == 255).sum() == w * h
         assert ('rotated as its EXIF data says: 1 (a.png)' in str(summary)) == (orientation != 1)
     else:  # the size does not tell which pixels were annotated
-        assert 'mirrors or turns without changing their size: check their boxes: 1 (a.png)' in str(summary)
+        assert 'turned or mirrored by its EXIF data without another size; check the objects: 1 (a.png)' in str(summary)
 
 
 def test_boxes_from_0_to_1_are_fractions(voc):

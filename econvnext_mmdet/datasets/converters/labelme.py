@@ -1,0 +1,159 @@
+"""Conversion of LabelMe's JSON files to COCO's JSON with masks."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from ...utils.errors import UserError
+from .common import (
+    Annotated,
+    ConversionSummary,
+    Item,
+    Picture,
+    choose_classes,
+    edges,
+    find_pictures,
+    placement,
+    read_picture,
+    split_at_random,
+    to_coco,
+    write_splits,
+)
+
+CIRCLE = 64  # the corners of the polygon of a circle
+
+
+def labelme_to_coco(
+    root: str,
+    out_dir: str | None = None,
+    classes: Sequence[str] | None = None,
+    order: str = 'alphabet',
+    val_fraction: float | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> dict[str, ConversionSummary]:
+    """Convert a folder with LabelMe's JSON files to COCO files.
+
+    Polygons, rectangles and circles become objects with a box and a polygon as mask. Shapes of one class with the same
+    ``group_id`` are the parts of one object. Points and lines are dropped, and so are other shapes without area.
+
+    Args:
+        root: The folder. It has a JSON file beside each image. Each subfolder with JSON files is a split.
+        out_dir: The folder of the JSON files to write. It is created. Defaults to None: ``annotations`` in ``root``.
+        classes: The classes in their order. Objects of other classes are dropped. Defaults to None: all classes.
+        order: The order of all classes, 'alphabet' or 'appearance': that of the first object. Defaults to 'alphabet'.
+        val_fraction: Split the images at random into train and val, with this fraction for val. Defaults to None.
+        seed: The seed of this split. Defaults to 0.
+        strict: Write nothing if anything is dropped. Defaults to False.
+
+    Returns:
+        The summary of each file that was written.
+
+    Raises:
+        UserError: There are no files of LabelMe, or one of the files would have no objects.
+    """
+    folder = Path(root)
+    target = Path(out_dir or folder / 'annotations')
+    pictures = find_pictures(folder)
+    contents_of: dict[str, dict | UserError] = {}
+    for path in sorted(folder.rglob('*.json')):
+        name = path.relative_to(folder).with_suffix('').as_posix()
+        if path.parent != target:
+            contents_of[name] = _read(path)
+    if not any(isinstance(content, dict) for content in contents_of.values()):
+        raise UserError(f'{root} has no JSON files of LabelMe, with a list "shapes"')
+    names = list(contents_of)
+    splits: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        splits[name.split('/')[0] if '/' in name else 'all'].append(name)
+    if val_fraction is not None:
+        parts = split_at_random(len(names), val_fraction, seed)
+        splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}  # type: ignore[assignment]
+    labels = (
+        str(shape.get('label', ''))
+        for content in contents_of.values()
+        if isinstance(content, dict)
+        for shape in content['shapes']
+    )
+    classes = choose_classes(labels, classes, order)
+    written, summaries = {}, {}
+    for split, members in splits.items():
+        out = str(target / f'{split}.json')
+        summary = summaries[out] = ConversionSummary()
+        read: list[Annotated] = []
+        for name in members:
+            content = contents_of[name]
+            try:
+                if isinstance(content, UserError):
+                    raise content
+                picture = read_picture(pictures, name, folder)
+                read.append((picture, read_shapes(content, picture, summary)))
+            except UserError as error:
+                summary.dropped.append(f'{name}: {error}')
+        written[out] = to_coco(read, classes, summary)
+    write_splits(written, summaries, strict)
+    return summaries
+
+
+def _read(path: Path) -> dict | UserError:
+    """The content of a file of LabelMe, or why it is none."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError) as error:
+        return UserError(f'cannot read {path.name} as JSON: {error}')
+    if not isinstance(content, dict) or not isinstance(content.get('shapes'), list):
+        return UserError(f'{path.name} is no file of LabelMe: expected a list "shapes"')
+    return content
+
+
+def read_shapes(content: dict, picture: Picture, summary: ConversionSummary) -> list[Item]:
+    """The objects of a file of LabelMe.
+
+    Args:
+        content: The content of the file.
+        picture: Its image.
+        summary: Receives one sentence per shape that is dropped, and a note if the image was annotated at another size.
+    """
+    size = (content.get('imageWidth'), content.get('imageHeight'))
+    place = placement(size if all(size) else None, picture, summary)  # type: ignore[arg-type]
+    groups: dict[tuple, list[list[float]]] = defaultdict(list)
+    for number, shape in enumerate(content['shapes'], 1):
+        label, group = str(shape.get('label', '')), shape.get('group_id')
+        try:
+            polygon = place(_polygon(shape.get('shape_type', 'polygon'), np.array(shape['points'], float)))
+            polygon = polygon.clip(0, (picture.width, picture.height))
+            (rle,) = mask_utils.frPyObjects([polygon.ravel().tolist()], picture.height, picture.width)
+            if not label or not mask_utils.area(rle):
+                raise ValueError('it has no name or no area inside the image')
+        except (KeyError, TypeError, ValueError) as error:
+            summary.dropped.append(f'{picture.file_name}: shape {number} ({label}): {error}')
+            continue
+        groups[label, group if group is not None else f'shape {number}'].append(polygon.ravel().tolist())
+    items = []
+    for (label, group), polygons in groups.items():
+        parts = mask_utils.frPyObjects(polygons, picture.height, picture.width)
+        box = edges(np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons]))
+        items.append(Item(label, box, str(group), mask=polygons, area=float(mask_utils.area(mask_utils.merge(parts)))))
+    return items
+
+
+def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
+    """The corners (n, 2) of a shape.
+
+    Raises:
+        ValueError: The shape has no area.
+    """
+    if kind == 'polygon' and len(points) >= 3:
+        return points
+    if kind == 'rectangle' and len(points) == 2:
+        (left, top), (right, bottom) = points
+        return np.array(((left, top), (right, top), (right, bottom), (left, bottom)))
+    if kind == 'circle' and len(points) == 2:
+        center, border = points
+        angles = np.linspace(0, 2 * np.pi, CIRCLE, endpoint=False)
+        return center + np.hypot(*(border - center)) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    raise ValueError(f'a {kind} of {len(points)} points is no object: expected a polygon, a rectangle or a circle')

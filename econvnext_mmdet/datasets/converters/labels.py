@@ -1,0 +1,111 @@
+"""Conversion of instance label images to COCO's JSON with masks.
+
+In a label image, the background is 0 and the pixels of each object have a number of their own.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from ...utils.errors import UserError
+from .common import (
+    Annotated,
+    ConversionSummary,
+    Item,
+    find_pictures,
+    read_picture,
+    read_split,
+    split_at_random,
+    to_coco,
+    write_splits,
+)
+
+
+def labels_to_coco(
+    root: str,
+    name: str,
+    out_dir: str | None = None,
+    images: str = 'images',
+    labels: str = 'labels',
+    val_fraction: float | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> dict[str, ConversionSummary]:
+    """Convert a folder with images and instance label images to COCO files.
+
+    Each object becomes an annotation with its mask as a compressed RLE, with the tight box and the number of pixels of
+    this mask. An object may consist of several parts.
+
+    Args:
+        root: The folder.
+        name: The name of the only class.
+        out_dir: The folder of the JSON files. It is created. Defaults to None: ``annotations`` in ``root``.
+        images: The folder of the images in ``root``. Defaults to 'images'.
+        labels: The folder of the label images in ``root``, with the names of the images. Defaults to 'labels'.
+        val_fraction: Split the images at random into train and val, with this fraction for val. Defaults to None: one
+            file for each text file with names in ``root``, or else ``all.json``.
+        seed: The seed of this split. Defaults to 0.
+        strict: Write nothing if anything is dropped. Defaults to False.
+
+    Returns:
+        The summary of each file that was written.
+
+    Raises:
+        UserError: A folder is missing, or one of the files would have no objects.
+    """
+    folder = Path(root)
+    for part in (images, labels):
+        if not (folder / part).is_dir():
+            raise UserError(f'no folder {folder / part}: expected the images in {images}/ and labels in {labels}/')
+    pictures, drawn = find_pictures(folder / images), find_pictures(folder / labels)
+    names = sorted({*pictures, *drawn})
+    if val_fraction is not None:
+        parts = split_at_random(len(names), val_fraction, seed)
+        splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}
+    else:
+        lists = sorted(folder.glob('*.txt'))
+        splits = {path.stem: read_split(path, {*names}) for path in lists} or {'all': names}
+    contents, summaries = {}, {}
+    for split, members in splits.items():
+        out = str(Path(out_dir or folder / 'annotations') / f'{split}.json')
+        summary = summaries[out] = ConversionSummary()
+        read: list[Annotated] = []
+        for member in members:
+            try:
+                picture = read_picture(pictures, member, folder / images)
+                read.append((picture, _objects(drawn, member, (picture.height, picture.width), name)))
+            except UserError as error:
+                summary.dropped.append(f'{member}: {error}')
+        contents[out] = to_coco(read, [name], summary)
+    write_splits(contents, summaries, strict)
+    return summaries
+
+
+def _objects(paths: dict[str, list[Path]], name: str, shape: tuple[int, int], label: str) -> list[Item]:
+    """The objects of a label image, in ascending order of their numbers."""
+    if name not in paths:
+        raise UserError(f'no label image {name}.*')
+    path, *others = paths[name]
+    if others:
+        raise UserError(f'several label images: {", ".join(path.name for path in paths[name])}')
+    numbers = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if numbers is None:
+        raise UserError(f'the label image {path.name} is not readable')
+    if numbers.ndim != 2:
+        raise UserError(
+            f'the label image {path.name} has {numbers.shape[2]} channels; expected one, with a number for each object'
+        )
+    if numbers.shape != shape:
+        raise UserError(
+            f'the label image has {numbers.shape[1]} x {numbers.shape[0]} pixels, and the image {shape[1]} x {shape[0]}'
+        )
+    items = []
+    for number in np.unique(numbers[numbers > 0]):
+        inside = numbers == number
+        rle = mask_utils.encode(np.asfortranarray(inside, dtype=np.uint8))
+        x, y, w, h = mask_utils.toBbox(rle).tolist()
+        mask = dict(size=rle['size'], counts=rle['counts'].decode())
+        items.append(Item(label, (x, y, x + w, y + h), f'number {number}', mask=mask, area=float(inside.sum())))
+    return items

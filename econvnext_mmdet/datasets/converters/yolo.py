@@ -1,0 +1,146 @@
+"""Conversion of YOLO's text labels to COCO's JSON.
+
+A line of a label file is ``CLASS X Y W H``, the center and the size of a box, or ``CLASS X1 Y1 X2 Y2 X3 Y3 ...``, a
+polygon. All numbers but the class are fractions of the image.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.fileio import load
+from pycocotools import mask as mask_utils
+
+from ...utils.errors import UserError
+from .common import (
+    Annotated,
+    ConversionSummary,
+    Item,
+    Picture,
+    edges,
+    find_pictures,
+    read_picture,
+    to_coco,
+    write_splits,
+)
+
+NAME_FILES = ('data.yaml', 'dataset.yaml', 'classes.txt', 'obj.names')
+TOLERANCE = 0.01  # how far a rounded fraction may lie outside 0 to 1 before it must be a number of pixels
+
+
+def yolo_to_coco(
+    root: str, out_dir: str | None = None, classes: Sequence[str] | None = None, strict: bool = False
+) -> dict[str, ConversionSummary]:
+    """Convert a folder with YOLO's text labels to COCO files, one per split.
+
+    The labels of ``images/train/a.jpg`` are in ``labels/train/a.txt``, or ``train/images/a.jpg`` has
+    ``train/labels/a.txt``. Without subfolders there is one split. An image without a label file has no objects.
+
+    Args:
+        root: The folder.
+        out_dir: The folder of the JSON files. It is created. Defaults to None: ``annotations`` in ``root``.
+        classes: The names of the classes, in the order of their numbers from 0. Defaults to None: those in
+            ``data.yaml``, ``dataset.yaml``, ``classes.txt`` or ``obj.names`` in ``root``.
+        strict: Write nothing if anything is dropped. Defaults to False.
+
+    Returns:
+        The summary of each file that was written.
+
+    Raises:
+        UserError: There are no label files or no names, or one of the files would have no objects.
+    """
+    folder = Path(root)
+    classes = list(classes) if classes is not None else read_names(folder)
+    pictures = find_pictures(folder)
+    splits: dict[str, list[tuple[str, Path]]] = {}
+    for name in pictures:
+        parts = name.split('/')
+        if 'images' in parts[:-1]:
+            place = parts.index('images')
+            label = folder / '/'.join(['labels' if i == place else part for i, part in enumerate(parts)])
+            inner = parts[:place] + parts[place + 1 : -1]
+            splits.setdefault('_'.join(inner) or 'all', []).append((name, label.with_name(f'{label.name}.txt')))
+    if not any(label.is_file() for part in splits.values() for _, label in part):
+        raise UserError(
+            f'{root} has no labels of YOLO: expected images in images/ and text files in labels/, beside it'
+        )
+    contents, summaries = {}, {}
+    for split, members in splits.items():
+        out = str(Path(out_dir or folder / 'annotations') / f'{split}.json')
+        summary = summaries[out] = ConversionSummary()
+        read: list[Annotated] = []
+        for name, label in members:
+            try:
+                picture = read_picture(pictures, name, folder)
+                read.append((picture, read_labels(label, picture, classes, summary)))
+            except UserError as error:
+                summary.dropped.append(f'{name}: {error}')
+        contents[out] = to_coco(read, classes, summary)
+    write_splits(contents, summaries, strict)
+    return summaries
+
+
+def read_names(folder: Path) -> list[str]:
+    """The names of the classes in one of ``NAME_FILES``.
+
+    Raises:
+        UserError: There is none of these files, or it has no names.
+    """
+    path = next((folder / name for name in NAME_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise UserError(f'{folder} has no names of classes: expected one of {", ".join(NAME_FILES)}, or --classes')
+    if path.suffix != '.yaml':
+        return [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+    try:
+        names = load(str(path)).get('names')
+    except Exception as error:  # the errors of YAML have no base that is known here
+        raise UserError(f'cannot read {path}: {error}') from error
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        names = [names[i] for i in range(len(names))]
+    if not names or not isinstance(names, list):
+        raise UserError(f'{path} has no list "names" of the classes; give them with --classes')
+    return [str(name) for name in names]
+
+
+def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: ConversionSummary) -> list[Item]:
+    """Read the objects of a label file.
+
+    Args:
+        path: The file.
+        picture: Its image.
+        classes: The names of the classes.
+        summary: Receives one sentence per line that is dropped, and a note if there is no file.
+
+    Returns:
+        The objects.
+    """
+    if not path.is_file():
+        summary.notes['without a label file, kept as images without objects'].append(picture.file_name)
+        return []
+    items = []
+    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            kind, *values = map(float, line.split())
+            if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+                raise ValueError('expected a class and four numbers, or a class and at least three points')
+            if kind not in range(len(classes)):
+                raise ValueError(f'the class {kind:g} is not among the {len(classes)} names, which count from 0')
+            if not all(math.isfinite(value) and -TOLERANCE <= value <= 1 + TOLERANCE for value in values):
+                raise ValueError('expected fractions of the image, from 0 to 1')
+        except ValueError as error:
+            summary.dropped.append(f'{picture.file_name}: line {number} of {path.name} ({line.strip()[:60]}): {error}')
+            continue
+        size = (picture.width, picture.height)
+        if len(values) == 4:
+            center, half = np.array(values[:2]), np.array(values[2:]) / 2
+            items.append(Item(classes[int(kind)], edges(np.array((center - half, center + half)) * size), line.strip()))
+        else:
+            points = np.array(values).reshape(-1, 2).clip(0, 1) * size
+            polygon = points.ravel().tolist()
+            (rle,) = mask_utils.frPyObjects([polygon], picture.height, picture.width)
+            area = float(mask_utils.area(rle))
+            items.append(Item(classes[int(kind)], edges(points), 'polygon', mask=[polygon], area=area))
+    return items
