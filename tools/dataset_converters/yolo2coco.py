@@ -9,8 +9,8 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Convert YOLO's text labels, boxes or polygons, to COCO's JSON, and list what was dropped and why. Writes "
-        'ROOT/annotations/SPLIT.json. The images stay where they are.'
+        description="Convert YOLO's text labels, boxes or polygons, to COCO's JSON, and list what was dropped and why. "
+        'Writes ROOT/annotations/SPLIT.json. The images stay where they are.'
     )
     parser.add_argument(
         'root', help='folder with images/SPLIT and labels/SPLIT, with SPLIT/images and SPLIT/labels, or without splits'

@@ -74,10 +74,11 @@ def labelme_to_coco(
         parts = split_at_random(len(names), val_fraction, seed)
         splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}  # type: ignore[assignment]
     labels = (
-        str(shape.get('label', ''))
+        str(shape['label'])
         for content in contents_of.values()
         if isinstance(content, dict)
         for shape in content['shapes']
+        if shape.get('label')
     )
     classes = choose_classes(labels, classes, order)
     written, summaries = {}, {}

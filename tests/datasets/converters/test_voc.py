@@ -184,8 +184,8 @@ def test_an_image_with_another_aspect_ratio_than_in_the_xml_is_dropped(voc):
     summary, coco = voc.convert()
     assert [image['file_name'] for image in coco['images']] == ['b.jpg']
     assert summary.dropped == [
-        'a: it was annotated with 60 x 60 pixels, and the image has 40 x 30. The aspect ratios differ, so it is unclear '
-        'where the objects are'
+        'a: it was annotated with 60 x 60 pixels, and the image has 40 x 30. The aspect ratios differ, so it is '
+        'unclear where the objects are'
     ]
 
 

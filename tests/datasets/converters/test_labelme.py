@@ -1,0 +1,97 @@
+"""LabelMe's JSON files to COCO with masks."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from econvnext_mmdet.datasets.converters.labelme import labelme_to_coco
+from econvnext_mmdet.evaluation.coco_eval import CocoEvaluator
+from econvnext_mmdet.utils.errors import UserError
+
+
+def shape(label, points, kind='polygon', group=None):
+    """A shape as LabelMe 5 writes it."""
+    return dict(label=label, points=points, group_id=group, description='', shape_type=kind, flags={}, mask=None)
+
+
+def write(folder, name, *shapes, size=(200, 100)):
+    """Write an image of 200 x 100 pixels and its file, in the format of LabelMe 5."""
+    folder.mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / f'{name}.png'), np.zeros((100, 200, 3), np.uint8))
+    content = dict(version='5.4.1', flags={}, shapes=shapes, imagePath=f'{name}.png', imageData=None)
+    content.update(imageHeight=size[1], imageWidth=size[0])
+    (folder / f'{name}.json').write_text(json.dumps(content))
+
+
+SQUARE = [[10, 20], [50, 20], [50, 80], [10, 80]]
+
+
+def test_shapes_become_objects_with_masks(tmp_path):
+    write(
+        tmp_path,
+        'a',
+        shape('dog', SQUARE),
+        shape('cat', [[60.0, 90.0], [20.0, 30.0]], 'rectangle'),
+        shape('cat', [[100, 50], [100, 70]], 'circle'),
+        shape('dog', [[0, 0], [10, 0], [10, 10], [0, 10]], group=1),
+        shape('dog', [[180, 80], [200, 80], [200, 100], [180, 100]], group=1),
+    )
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    coco = json.loads((tmp_path / 'annotations' / 'all.json').read_text())
+    CocoEvaluator(coco)
+    assert [category['name'] for category in coco['categories']] == ['cat', 'dog']
+    assert [item['category_id'] for item in coco['annotations']] == [2, 1, 1, 2]
+    square, rectangle, circle, parts = coco['annotations']
+    assert square['bbox'] == [10, 20, 40, 60] and square['area'] == 40 * 60
+    assert rectangle['bbox'] == [20, 30, 40, 60] and rectangle['area'] == 40 * 60
+    assert circle['bbox'] == pytest.approx([80, 30, 40, 40]) and circle['area'] == pytest.approx(np.pi * 400, rel=0.02)
+    assert parts['bbox'] == [0, 0, 200, 100] and parts['area'] == 100 + 400 and len(parts['segmentation']) == 2
+    for item in coco['annotations']:
+        rle = mask_utils.merge(mask_utils.frPyObjects(item['segmentation'], 100, 200))
+        assert item['area'] == mask_utils.area(rle)
+    assert not summary.dropped
+
+
+def test_annotations_at_another_size_are_scaled(tmp_path):
+    write(tmp_path, 'a', shape('dog', SQUARE), size=(400, 200))
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    (item,) = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
+    assert item['bbox'] == [5, 10, 20, 30]
+    assert 'annotated at another size, scaled to that of the image: 1 (a.png)' in str(summary)
+
+
+def test_what_cannot_be_used_is_named(tmp_path):
+    write(tmp_path, 'a', shape('dog', SQUARE), shape('dog', [[1, 2]], 'point'), shape('', SQUARE), shape('dog', 'x'))
+    write(tmp_path, 'b', shape('dog', SQUARE), size=(300, 100))
+    (tmp_path / 'c.json').write_text('[]')
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    assert summary.images == 1 and summary.objects == {'dog': 1}
+    text = str(summary)
+    for says in (
+        'a.png: shape 2 (dog): a point of 1 points is no object: expected a polygon, a rectangle or a circle',
+        'a.png: shape 3 (): it has no name or no area inside the image',
+        'a.png: shape 4 (dog): ',
+        'b: it was annotated with 300 x 100 pixels, and the image has 200 x 100. The aspect ratios differ',
+        'c: c.json is no file of LabelMe: expected a list "shapes"',
+    ):
+        assert says in text
+    with pytest.raises(UserError, match='--strict allows nothing to be dropped'):
+        labelme_to_coco(str(tmp_path), strict=True)
+
+
+def test_subfolders_are_splits_and_files_of_coco_are_not_read_again(tmp_path):
+    write(tmp_path / 'train', 'a', shape('dog', SQUARE))
+    write(tmp_path / 'val', 'a', shape('cat', SQUARE))
+    for _ in range(2):
+        summaries = labelme_to_coco(str(tmp_path), order='appearance')
+        assert [path.rpartition('/')[2] for path in summaries] == ['train.json', 'val.json']
+        assert not any(summary.dropped for summary in summaries.values())
+    coco = json.loads((tmp_path / 'annotations' / 'val.json').read_text())
+    assert [category['name'] for category in coco['categories']] == ['dog', 'cat']
+    assert coco['images'][0]['file_name'] == 'val/a.png'
+    assert len(labelme_to_coco(str(tmp_path), val_fraction=0.5)) == 2
+    with pytest.raises(UserError, match='has no JSON files of LabelMe'):
+        labelme_to_coco(str(tmp_path / 'annotations'))

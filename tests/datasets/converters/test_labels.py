@@ -1,0 +1,80 @@
+"""Instance label images to COCO with masks."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from econvnext_mmdet.datasets.converters.labels import labels_to_coco
+from econvnext_mmdet.evaluation.coco_eval import CocoEvaluator
+from econvnext_mmdet.utils.errors import UserError
+
+SHAPE = (40, 50)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A folder with three images and their label images, and the numbers of the pixels by name."""
+    rng = np.random.default_rng(0)
+    numbers = {}
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    for name, dtype in (('a', np.uint8), ('b.1', np.uint16), ('c', np.uint16)):
+        drawn = np.zeros(SHAPE, dtype)
+        for number in (1, 7, 255 if dtype == np.uint8 else 40_000):
+            x, y = rng.integers(0, 30, 2)
+            drawn[y : y + 9, x : x + 12] = number
+        drawn[-1, -1] = 7  # a second part
+        cv2.imwrite(str(tmp_path / 'labels' / f'{name}.png'), drawn)
+        cv2.imwrite(str(tmp_path / 'images' / f'{name}.jpg'), np.zeros((*SHAPE, 3), np.uint8))
+        numbers[name] = drawn
+    return tmp_path, numbers
+
+
+def test_every_number_becomes_an_object_with_its_mask(cells):
+    root, numbers = cells
+    ((path, summary),) = labels_to_coco(str(root), 'nucleus').items()
+    coco = json.loads((root / 'annotations' / 'all.json').read_text())
+    assert path.endswith('all.json') and summary.objects == {'nucleus': len(coco['annotations'])}
+    assert not summary.dropped and not summary.clipped
+    CocoEvaluator(coco)
+    for image in coco['images']:
+        drawn = numbers[image['file_name'].removesuffix('.jpg')]
+        own = [item for item in coco['annotations'] if item['image_id'] == image['id']]
+        assert len(own) == len(np.unique(drawn)) - 1
+        for item, number in zip(own, np.unique(drawn)[1:]):
+            inside = mask_utils.decode(item['segmentation']).astype(bool)
+            assert (inside == (drawn == number)).all() and item['area'] == inside.sum()
+            rows, columns = np.nonzero(inside)
+            x, y, w, h = item['bbox']
+            assert (x, y, x + w, y + h) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_text_files_are_splits(cells):
+    root, _ = cells
+    (root / 'train.txt').write_text('a\nb.1.png\n')
+    (root / 'val.txt').write_text('c\n')
+    assert [summary.images for summary in labels_to_coco(str(root), 'nucleus').values()] == [2, 1]
+    summaries = labels_to_coco(str(root), 'nucleus', val_fraction=0.34)
+    assert [summary.images for summary in summaries.values()] == [2, 1]
+
+
+def test_images_that_cannot_be_used_are_named(cells):
+    root, numbers = cells
+    cv2.imwrite(str(root / 'labels' / 'a.png'), np.zeros((*SHAPE, 3), np.uint8))
+    cv2.imwrite(str(root / 'labels' / 'b.1.png'), numbers['b.1'][:-1])
+    (root / 'labels' / 'd.png').write_bytes(b'no image')
+    cv2.imwrite(str(root / 'images' / 'e.png'), np.zeros((*SHAPE, 3), np.uint8))
+    (summary,) = labels_to_coco(str(root), 'nucleus').values()
+    assert summary.dropped == [
+        'a: the label image a.png has 3 channels; expected one, with a number for each object',
+        'b.1: the label image has 50 x 39 pixels, and the image 50 x 40',
+        'd: no image file d.*',
+        'e: no label image e.*',
+    ]
+    with pytest.raises(UserError, match='--strict allows nothing to be dropped'):
+        labels_to_coco(str(root), 'nucleus', strict=True)
+    with pytest.raises(UserError, match='no folder .*masks: expected the images in images/ and labels in masks/'):
+        labels_to_coco(str(root), 'nucleus', labels='masks')
