@@ -2,18 +2,20 @@
 
 import io
 import json
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as mask_utils
 
 from ..utils.errors import UserError, errors_in
 from ..utils.files import load_json, no_garbage_collection
-from .coco_format import check_annotations, find_bad_masks, is_rle, rle_areas
+from .coco_format import are_polygons, check_annotations, find_bad_masks, is_rle, rle_areas
 from .coco_stats import COCO_STATS, PRECISION_STATS
 
 ENGINES = ('faster-coco-eval', 'pycocotools')
@@ -172,7 +174,7 @@ class CocoEvaluator:
 
         Args:
             entries: The content of a COCO results file. It is not changed. Detections of classes that the evaluator
-                leaves out do not count.
+                leaves out do not count. A mask may also be a list of polygons.
             iou_type: 'bbox' or 'segm'. The area of an object is the one in the annotation file. The area of a detection
                 is that of its box or of its mask.
             cat_ids: The categories to evaluate. Defaults to None: all.
@@ -186,7 +188,7 @@ class CocoEvaluator:
         """
         key = GEOMETRY[iou_type]
         with no_garbage_collection(), redirect_stdout(io.StringIO()):  # pycocotools prints
-            entries = self._kept(entries)
+            entries = self._kept(entries, key)
             areas = self._check(entries, key)
             detections = self._detections(self._numbered(entries), key, areas)
             engine = self._eval_class(self.coco, detections, iou_type)
@@ -232,26 +234,44 @@ class CocoEvaluator:
     def _bad_masks(self) -> dict[str, list]:
         return find_bad_masks(self.coco.dataset)  # cached, because a training run evaluates many times
 
-    def numbered(self, entries: list[dict]) -> list[dict]:
-        """The entries of a COCO results file, with the numbers of ``coco`` in place of the ids.
+    def numbered(self, entries: list[dict], iou_type: str) -> list[dict]:
+        """The entries of a COCO results file, with the numbers of ``coco`` in place of the ids, and masks as RLE.
 
         Entries of classes that the evaluator leaves out are missing in the result.
 
         Args:
             entries: The content of the file, which :meth:`evaluate` has accepted.
+            iou_type: 'bbox' or 'segm'.
         """
-        return self._numbered(self._kept(entries))
+        return self._numbered(self._kept(entries, GEOMETRY[iou_type]))
 
     def _numbered(self, entries: list[dict]) -> list[dict]:
         return [{**entry, **{key: numbers[entry[key]] for key, numbers in self._numbers.items()}} for entry in entries]
 
-    def _kept(self, entries: list[dict]) -> list[dict]:
-        """The entries of a COCO results file, without the entries of classes that the evaluator leaves out."""
-        if not self._left_out:
-            return entries
-        return [
-            entry for entry in entries if not isinstance(entry, dict) or entry.get('category_id') not in self._left_out
-        ]
+    def _kept(self, entries: list[dict], key: str) -> list[dict]:
+        """The entries of a COCO results file, without classes that the evaluator leaves out, and with masks as RLE."""
+        if self._left_out:
+            entries = [
+                entry
+                for entry in entries
+                if not isinstance(entry, dict) or entry.get('category_id') not in self._left_out
+            ]
+        return list(map(self._compressed, entries)) if key == 'segmentation' else entries
+
+    def _compressed(self, entry: Any) -> Any:
+        """An entry with a compressed RLE in place of polygons or of an uncompressed RLE, which other tools write."""
+        image_id = entry.get('image_id') if isinstance(entry, dict) else None
+        if not isinstance(image_id, Hashable) or image_id not in self.image_sizes:
+            return entry
+        mask: Any = entry.get('segmentation')
+        height, width = self.image_sizes[image_id]
+        if isinstance(mask, list) and are_polygons(mask):
+            rle = mask_utils.merge(mask_utils.frPyObjects(mask, height, width))
+        elif is_rle(mask) and isinstance(mask['counts'], list) and sum(mask['counts']) == math.prod(mask['size']):
+            rle = mask_utils.frPyObjects(mask, *mask['size'])
+        else:
+            return entry
+        return {**entry, 'segmentation': dict(size=rle['size'], counts=rle['counts'].decode())}
 
     def _detections(self, entries: list[dict], key: str, areas: Sequence[float]) -> Any:
         """Make the engine's COCO object from entries with numbers. The engines' ``loadRes`` is slow for masks."""
@@ -299,7 +319,7 @@ class CocoEvaluator:
                 + (
                     'a bbox of four numbers'
                     if key == 'bbox'
-                    else 'a segmentation, a compressed RLE with the size of its image'
+                    else 'a segmentation: polygons, or an RLE with the size of its image'
                 )
                 + f'; found {json.dumps(entries[wrong])[:200]}'
             )
@@ -379,7 +399,8 @@ def iou_types_of(evaluator: CocoEvaluator, *results: list[dict]) -> list[str]:
         UserError: Neither can be evaluated.
     """
     found = [
-        {key for key in GEOMETRY.values() if any(isinstance(entry, dict) and key in entry for entry in entries)}
+        # Other tools write an empty segmentation beside each box.
+        {key for key in GEOMETRY.values() if any(isinstance(entry, dict) and entry.get(key) for entry in entries)}
         for entries in results
         if entries
     ] or [{'bbox'}]

@@ -125,7 +125,7 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
         if not mask:
             missing.append(annotation['id'])
         elif isinstance(mask, list):
-            if not _are_polygons(mask):
+            if not are_polygons(mask):
                 neither.append(annotation['id'])
         elif not is_rle(mask):
             neither.append(annotation['id'])
@@ -144,7 +144,7 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
     }
 
 
-def _are_polygons(mask: list) -> bool:
+def are_polygons(mask: list) -> bool:
     """Whether a list holds polygons, which are lists of coordinate pairs.
 
     The first polygon must have at least three pairs, because pycocotools treats a list of four numbers as a box.

@@ -67,7 +67,7 @@ def match_images(evaluator: CocoEvaluator, entries: list[dict], iou_type: str) -
     """
     coco = evaluator.coco
     by_image: dict[int, list[dict]] = defaultdict(list)
-    for entry in sorted(evaluator.numbered(entries), key=lambda entry: -entry['score']):
+    for entry in sorted(evaluator.numbered(entries, iou_type), key=lambda entry: -entry['score']):
         by_image[entry['image_id']].append(entry)
     for image_id, number in zip(evaluator.image_sizes, coco.imgs):
         counts: dict[int, int] = defaultdict(int)

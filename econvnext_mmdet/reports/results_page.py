@@ -48,6 +48,7 @@ def write_report(
     logs: Sequence[str] = (),
     score_thr: float = 0.3,
     classes: Sequence[str] | None = None,
+    iou_types: Sequence[str] | None = None,
 ) -> str:
     """Write a folder with the page ``index.html``, its plots and pictures (PNG), and the numbers in ``report.json``.
 
@@ -64,6 +65,7 @@ def write_report(
         score_thr: The lowest score of the detections in the confusion matrix and in the pictures. It also decides
             which images are best and worst. Defaults to 0.3.
         classes: The classes to evaluate. Defaults to None: all classes of the annotation file.
+        iou_types: 'bbox', 'segm' or both. Defaults to None: those for which all files have data.
 
     Returns:
         The path of the page.
@@ -80,7 +82,7 @@ def write_report(
     template = _load_template()
     curves = [read_curves(path) for path in logs]
     evaluator = CocoEvaluator.from_file(annotations, classes=classes)
-    models = evaluate_models(evaluator, results, score_thr)
+    models = evaluate_models(evaluator, results, score_thr, iou_types)
     matplotlib.rcParams.update(
         {
             'axes.grid': True,
@@ -129,7 +131,9 @@ def _load_template() -> Any:
     return environment.get_template('report.html')
 
 
-def evaluate_models(evaluator: CocoEvaluator, results: Sequence[str], score_thr: float) -> dict[str, list[Model]]:
+def evaluate_models(
+    evaluator: CocoEvaluator, results: Sequence[str], score_thr: float, iou_types: Sequence[str] | None = None
+) -> dict[str, list[Model]]:
     """Evaluate results files: boxes, masks or both, depending on what all of them have.
 
     Args:
@@ -142,7 +146,7 @@ def evaluate_models(evaluator: CocoEvaluator, results: Sequence[str], score_thr:
     """
     files = {name: load_json(path, list) for name, path in zip(unique_names(results), results)}
     models: dict[str, list[Model]] = {}
-    for iou_type in iou_types_of(evaluator, *files.values()):
+    for iou_type in iou_types or iou_types_of(evaluator, *files.values()):
         models[iou_type] = []
         for (name, entries), path in zip(files.items(), results):
             with errors_in(path):

@@ -16,6 +16,7 @@ from econvnext_mmdet.evaluation.coco_eval import (
     coco_entries,
     coco_mean,
     evaluate_files,
+    iou_types_of,
 )
 from econvnext_mmdet.evaluation.coco_stats import COCO_STATS, PRECISION_STATS
 from econvnext_mmdet.utils.errors import UserError
@@ -169,6 +170,32 @@ def test_ids_and_their_order_do_not_change_the_numbers_of_either_engine(data, se
                 assert classes[item['name']] == pytest.approx(item, abs=1e-12)
 
 
+def test_polygons_and_uncompressed_runs_in_results_are_masks():
+    """SAHI and other tools write polygons, and an empty list beside a box."""
+    coco, entries = make_scene()
+    expected = CocoEvaluator(coco).evaluate(entries, 'segm').stats
+    runs = deepcopy(entries)
+    for entry in runs:
+        mask = mask_utils.decode(entry['segmentation']).ravel(order='F')
+        ends = np.flatnonzero(np.diff(mask, prepend=0, append=1 - mask[-1]))
+        entry['segmentation']['counts'] = np.diff(ends, prepend=0).tolist()
+    assert CocoEvaluator(coco).evaluate(runs, 'segm').stats == pytest.approx(expected, abs=1e-12)
+    polygons, corners = (
+        deepcopy(entries),
+        [[10.0, 10.0, 60.0, 10.0, 60.0, 60.0, 10.0, 60.0], [80.0, 80.0, 90.0, 80.0, 90.0, 90.0]],
+    )
+    rle = mask_utils.merge(mask_utils.frPyObjects(corners, SIZE, SIZE))
+    compressed = deepcopy(entries)
+    for one, other in zip(polygons, compressed):
+        one['segmentation'] = corners
+        other['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode())
+    found = [CocoEvaluator(coco).evaluate(part, 'segm').stats for part in (polygons, compressed)]
+    assert found[0] == found[1]
+    for entry in polygons:
+        entry['segmentation'] = []
+    assert iou_types_of(CocoEvaluator(coco), polygons) == ['bbox']
+
+
 def test_the_output_of_a_model_becomes_entries_of_a_results_file():
     entries = coco_entries(
         7,
@@ -195,8 +222,8 @@ def test_the_output_of_a_model_becomes_entries_of_a_results_file():
         (dict(bbox=['1', '2', '3', '4']), 'entry 4 .* not a detection'),
         (dict(image_id=[1]), 'entry 4 .* not a detection'),
         (dict(image_id=None), 'have 1 values of image_id that are not in the annotation file, for example None; check'),
-        (dict(segmentation=None), 'entry 4 .* not a detection.*compressed RLE'),
-        (dict(segmentation=dict(size=[160, 160], counts='')), 'entry 4 .* not a detection.*compressed RLE'),
+        (dict(segmentation=None), 'entry 4 .* not a detection.*polygons, or an RLE'),
+        (dict(segmentation=dict(size=[160, 160], counts='')), 'entry 4 .* not a detection.*polygons, or an RLE'),
         (dict(segmentation=dict(size=[160, 160], counts=rle_counts([100, 300]))), 'entry 4 .* not a detection'),
         (dict(segmentation=dict(size=[160, 160], counts=rle_counts([25600, 1]))), 'entry 4 .* not a detection'),
         (dict(segmentation=dict(size=[160, 160], counts='ooooooooooooo0')), 'entry 4 .* not a detection'),
@@ -206,8 +233,8 @@ def test_the_output_of_a_model_becomes_entries_of_a_results_file():
         (dict(bbox=[1, 2, 3, float('inf')]), 'entry 4 .* not a detection'),
         (dict(bbox=None), 'entry 4 .* not a detection'),
         (dict(bbox=[]), 'entry 4 .* not a detection'),
-        (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 .* not a detection.*compressed RLE'),
-        (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 .* not a detection.*compressed RLE'),
+        (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 .* not a detection.*polygons, or an RLE'),
+        (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 .* not a detection.*polygons, or an RLE'),
         (
             dict(segmentation=dict(size=[9, 9], counts='Q1')),
             'entry 4 .* not a detection.*compressed RLE with the size of its image',

@@ -34,6 +34,12 @@ def parse_args() -> argparse.Namespace:
         help='evaluate only these classes of the annotation file (default: all)',
     )
     parser.add_argument(
+        '--iou-type',
+        nargs='+',
+        choices=('bbox', 'segm'),
+        help='evaluate boxes (bbox), masks (segm) or both (default: what the results contain)',
+    )
+    parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
@@ -62,6 +68,7 @@ def main() -> None:
         logs=args.log,
         score_thr=args.score_thr,
         classes=args.classes,
+        iou_types=args.iou_type,
     )
     print(page)
 

@@ -9,9 +9,9 @@ from econvnext_mmdet.utils import cli
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Convert label images, in which each object has its own number, to COCO's JSON with masks, and list "
-        'what was dropped and why. Writes ROOT/annotations/SPLIT.json for each .txt file with names of images in ROOT, or '
-        'else all.json. The images stay where they are.'
+        description="Convert label images, in which each object has its own number, to COCO's JSON with masks, and "
+        'list what was dropped and why. Writes ROOT/annotations/SPLIT.json for each .txt file with names of images in '
+        'ROOT, or else all.json. The images stay where they are.'
     )
     parser.add_argument('root', help='folder with images/ and labels/; a label image has the name of its image')
     parser.add_argument('name', help='name of the only class')
