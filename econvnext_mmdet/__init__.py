@@ -21,7 +21,7 @@ from importlib.util import find_spec  # noqa: E402
 
 from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
 
-from .engine.hooks import CocoTableHook, StrictLoadHook, SyncAllBuffersHook  # noqa: E402
+from .engine.hooks import CocoTableHook, DatasetPartsHook, StrictLoadHook, SyncAllBuffersHook  # noqa: E402
 from .engine.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .evaluation.coco_metric import OfficialCocoMetric  # noqa: E402
 from .models import EConvNeXt  # noqa: E402
@@ -29,6 +29,7 @@ from .version import __version__  # noqa: E402
 
 __all__ = [
     'CocoTableHook',
+    'DatasetPartsHook',
     'EConvNeXt',
     'LayerDecayOptimWrapperConstructor',
     'OfficialCocoMetric',

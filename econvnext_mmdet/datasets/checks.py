@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from ..evaluation.coco_format import check_annotations, find_bad_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
-from ..utils.config import datasets_of, evaluators_of, is_classification, type_name
+from ..utils.config import datasets_of, evaluators_of, is_classification, judges_parts, type_name
 from ..utils.errors import UserError, errors_in, examples
 from .classification_checks import check_classification
 from .coco_by_name import CocoDatasetByName
@@ -47,7 +47,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             files.append(paths_of(dataset)[0])
         if split == 'train':
             check_trained_classes(absent or set(), files)
-        check_evaluators(evaluators, split, files)
+        check_evaluators(evaluators, split, files, judges_parts(cfg, split))
     if is_classification(cfg):
         check_classification(cfg, splits)
 
@@ -212,16 +212,17 @@ def check_num_classes(part: Any, classes: Sequence[str]) -> None:
             check_num_classes(item, classes)
 
 
-def check_evaluators(evaluators: Sequence[dict], split: str, files: Sequence[str]) -> None:
-    """Check that a split's COCO metrics read the annotation file that its dataset reads.
+def check_evaluators(evaluators: Sequence[dict], split: str, files: Sequence[str], by_part: bool = False) -> None:
+    """Check that each of a split's COCO metrics reads the annotation file of one of its datasets.
 
     Args:
         evaluators: The configs of the split's metrics.
         split: 'train', 'val' or 'test', for the message.
         files: The annotation files that the split's datasets read.
+        by_part: The evaluator gives each metric the images of one dataset. Defaults to False.
 
     Raises:
-        UserError: A metric reads a different file.
+        UserError: A metric reads a different file, or would mix the images of several datasets.
     """
     for evaluator in evaluators:
         ann_file = evaluator.get('ann_file')
@@ -229,4 +230,10 @@ def check_evaluators(evaluators: Sequence[dict], split: str, files: Sequence[str
             raise UserError(
                 f'{split}_evaluator.ann_file is {ann_file}, but {split}_dataloader reads '
                 f'{", ".join(files)}; make them equal in the config'
+            )
+        # OfficialCocoMetric takes the images of its own file.
+        if ann_file and len(set(files)) > 1 and not by_part and type_name(evaluator) != OfficialCocoMetric.__name__:
+            raise UserError(
+                f'{split}_dataloader joins {len(set(files))} annotation files, and {type_name(evaluator)} of '
+                f'{split}_evaluator would mix their images. Use OfficialCocoMetric, or MultiDatasetsEvaluator.'
             )

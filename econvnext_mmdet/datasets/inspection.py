@@ -31,7 +31,7 @@ from mmengine.registry import init_default_scope
 
 from ..evaluation.coco_format import find_bad_masks, find_malformed
 from ..evaluation.tables import align
-from ..utils.config import datasets_of, evaluators_of
+from ..utils.config import datasets_of, evaluators_of, judges_parts
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
 from ..utils.files import no_garbage_collection, whole_file
@@ -174,7 +174,7 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
                 findings.attempt(check_num_classes, cfg.get('model'), classes)
                 if split == 'train' and found[key].classes:
                     lacking.append({*classes} - {*found[key].classes})
-            findings.attempt(check_evaluators, evaluators, split, files)
+            findings.attempt(check_evaluators, evaluators, split, files, judges_parts(cfg, split))
             found[key].add(findings.listed())
         if lacking and split == 'train':
             problems.attempt(check_trained_classes, set.intersection(*lacking), files)

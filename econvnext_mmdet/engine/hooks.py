@@ -1,10 +1,15 @@
-"""Hooks: strict loading, statistics of several processes, and the COCO table at the end of a run."""
+"""Hooks: strict loading, statistics of several processes, several validation sets, and the COCO table of a run."""
+
+import os
 
 from mmengine.dist import all_reduce_params
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook, SyncBuffersHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch.utils.data import ConcatDataset, Dataset
 
+from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.tables import coco_table
 from ..utils.model import unwrap
 from ..weights.checkpoint import check_hash
@@ -59,6 +64,34 @@ class SyncAllBuffersHook(SyncBuffersHook):
         for hook in runner.hooks if self.distributed else ():
             if isinstance(hook, EMAHook):
                 all_reduce_params(hook.ema_model.module.buffers(), op='mean')
+
+
+@HOOKS.register_module()
+class DatasetPartsHook(Hook):
+    """Gives each OfficialCocoMetric the images of its own annotation file, if the dataset joins several.
+
+    MMEngine gives all images to each metric. Image ids that occur in several files would be mixed up.
+    """
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Find the images of each metric of the validation."""
+        _find_parts(runner.val_loop.evaluator, runner.val_dataloader.dataset)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Find the images of each metric of the test."""
+        _find_parts(runner.test_loop.evaluator, runner.test_dataloader.dataset)
+
+
+def _find_parts(evaluator: Evaluator, dataset: Dataset) -> None:
+    # MMDetection's MultiDatasetsEvaluator, a subclass, gives each metric the images of its dataset.
+    if type(evaluator) is not Evaluator or not isinstance(dataset, ConcatDataset):
+        return
+    starts = [0, *dataset.cumulative_sizes]
+    for metric in evaluator.metrics:
+        for number, part in enumerate(dataset.datasets if isinstance(metric, OfficialCocoMetric) else ()):
+            if os.path.realpath(getattr(part, 'ann_file', '')) == os.path.realpath(metric.ann_file):
+                metric.part = slice(starts[number], starts[number + 1])
+                break
 
 
 @HOOKS.register_module()

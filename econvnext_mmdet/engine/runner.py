@@ -13,7 +13,7 @@ from ..datasets.classes import unify_classes
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators
-from .hooks import CocoTableHook
+from .hooks import CocoTableHook, DatasetPartsHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
@@ -48,8 +48,9 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build MMEngine's runner, with the hook that logs the COCO table at the end."""
+    """Build MMEngine's runner, with the hooks that every run needs."""
     keep_freed_memory()
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.register_hook(DatasetPartsHook())
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
     return runner

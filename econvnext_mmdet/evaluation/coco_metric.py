@@ -19,6 +19,9 @@ class OfficialCocoMetric(BaseMetric):
     MMDetection's CocoMetric differs from COCO: it allows 100, 300 and 1000 detections per image and rounds the numbers.
     Without an annotation file, it takes the size of an object from its box. Without any detection, it returns nothing.
 
+    If the dataset joins several annotation files, :class:`~econvnext_mmdet.engine.hooks.DatasetPartsHook` sets ``part``
+    to the images of ``ann_file``. The tools of this package register the hook.
+
     The metrics have MMDetection's names, ``coco/bbox_mAP`` to ``coco/bbox_mAP_l`` and ``coco/bbox_AR@1`` to
     ``coco/bbox_AR_l@100``. As in COCO, a number is -1 if it has no ground truth.
 
@@ -54,6 +57,8 @@ class OfficialCocoMetric(BaseMetric):
         if not self.iou_types or set(self.iou_types) - set(GEOMETRY):
             raise ValueError(f"metric must be 'bbox', 'segm' or both; got {metric!r}")
         self.classwise = classwise
+        self.ann_file = ann_file
+        self.part: slice | None = None
         with get_local_path(ann_file, backend_args=backend_args) as path:
             self.evaluator = CocoEvaluator.from_file(path, engine)
 
@@ -75,6 +80,13 @@ class OfficialCocoMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Evaluate the detections of all batches and processes."""
+        if self.part is not None:
+            results = results[self.part]
+        if len({image_id for image_id, _ in results}) < len(results):
+            raise ValueError(
+                f'there are several results for one image id of {self.ann_file}: the dataset joins several annotation '
+                'files. Add DatasetPartsHook to custom_hooks, or use MultiDatasetsEvaluator.'
+            )
         cat_ids = self._cat_ids()
         metrics = {}
         for iou_type in self.iou_types:

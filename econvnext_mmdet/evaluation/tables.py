@@ -46,7 +46,7 @@ def class_table(classes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def coco_table(metrics: Mapping[str, float]) -> str:
-    """Make a table of COCO's six average precisions, with one row for boxes and one for masks.
+    """Make a table of COCO's six average precisions, with one row for boxes and one for masks, for each prefix.
 
     Args:
         metrics: The metrics of OfficialCocoMetric or of MMDetection's CocoMetric, such as ``coco/bbox_mAP_50``.
@@ -54,13 +54,20 @@ def coco_table(metrics: Mapping[str, float]) -> str:
     Returns:
         The table. It is empty if ``metrics`` has none of these numbers.
     """
-    values = {key.rpartition('/')[2]: value for key, value in metrics.items()}
+    values: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        prefix, _, name = key.rpartition('/')
+        values.setdefault(prefix, {})[name] = value
     rows = [
-        [
+        (
+            prefix.removesuffix('/coco'),
             iou_type,
-            *(format_cell(values.get(f'{iou_type}_{COCO_STATS[name].mmdet_name}', -1)) for name in PRECISION_STATS),
-        ]
+            *(format_cell(found.get(f'{iou_type}_{COCO_STATS[name].mmdet_name}', -1)) for name in PRECISION_STATS),
+        )
+        for prefix, found in values.items()
         for iou_type in GEOMETRY
-        if f'{iou_type}_mAP' in values
+        if f'{iou_type}_mAP' in found
     ]
-    return align([['', *PRECISION_STATS], *rows]) if rows else ''
+    several = len({prefix for prefix, *_ in rows}) > 1
+    labelled = [[f'{prefix} {iou_type}' if several else iou_type, *cells] for prefix, iou_type, *cells in rows]
+    return align([['', *PRECISION_STATS], *labelled]) if rows else ''

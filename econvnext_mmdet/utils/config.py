@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -54,8 +55,16 @@ def is_classification(cfg: Config) -> bool:
 
 def evaluators_of(cfg: Config, split: str) -> list[dict]:
     """The configs of a split's metrics. Training has none."""
-    evaluators = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
+    evaluators: Any = cfg.get(f'{split}_evaluator') or [] if split != 'train' else []
+    if judges_parts(cfg, split):
+        evaluators = evaluators['metrics']
     return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def judges_parts(cfg: Config, split: str) -> bool:
+    """Whether MMDetection's MultiDatasetsEvaluator gives each metric the images of its own dataset."""
+    evaluator = cfg.get(f'{split}_evaluator')
+    return isinstance(evaluator, dict) and 'metrics' in evaluator
 
 
 def datasets_of(cfg: Config, split: str) -> list[dict]:

@@ -99,6 +99,27 @@ def test_classwise_logs_a_table_and_adds_metrics(scene, monkeypatch):
     )
 
 
+def test_several_results_for_one_image_are_an_error(scene):
+    path, _, _, samples = scene
+    with pytest.raises(ValueError, match='several results for one image id .* DatasetPartsHook'):
+        evaluate(path, [*samples, samples[0]])
+
+
+def test_labels_by_name_may_have_classes_that_the_file_lacks(scene):
+    """As of a CocoDatasetByName whose classes come from the training set."""
+    path, coco, entries, samples = scene
+    expected = CocoEvaluator(coco).evaluate(entries).stats['AP']
+    metric = METRICS.build(dict(type='OfficialCocoMetric', ann_file=path))
+    metric.dataset_meta = dict(classes=('cow', *CLASSES[::-1]), labels_by_name=True)
+    for sample in samples:
+        found = dict(sample['pred_instances'])
+        found['labels'] = len(CLASSES) - found['labels']
+        extra = {key: value[:1] for key, value in found.items()}
+        extra['labels'] = torch.zeros_like(extra['labels'])  # cows do not count
+        metric.process({}, [dict(sample, pred_instances={key: torch.cat([found[key], extra[key]]) for key in found})])
+    assert metric.evaluate(len(samples))['coco/bbox_mAP'] == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_model_may_know_only_some_of_the_classes(scene):
     """Its labels follow the order of the file, as in MMDetection's dataset."""
     path, coco, entries, samples = scene

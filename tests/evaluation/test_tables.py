@@ -42,6 +42,16 @@ def test_coco_table_has_a_row_for_boxes_and_one_for_masks():
     assert len({len(line) for line in (header, boxes, masks)}) == 1
 
 
+def test_coco_table_has_labelled_rows_for_several_validation_sets():
+    metrics = {'day/coco/bbox_mAP': 0.5, 'night/coco/bbox_mAP': 0.25, 'night/coco/segm_mAP': 0.125, 'day/other': 1}
+    assert [line[:12].split() for line in coco_table(metrics).splitlines()[1:]] == [
+        ['day', 'bbox'],
+        ['night', 'bbox'],
+        ['night', 'segm'],
+    ]
+    assert coco_table(metrics).splitlines()[2].split()[2] == '0.250'
+
+
 def test_coco_table_skips_what_was_not_evaluated():
     (_, row) = coco_table({'coco/segm_mAP': 0.5}).splitlines()
     assert row.split() == ['segm', '0.500', *['-'] * 5]

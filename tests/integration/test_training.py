@@ -204,6 +204,54 @@ def test_the_order_of_the_classes_changes_neither_the_metrics_nor_a_resumed_run(
     assert meta['dataset_meta']['classes'] == ('circle', 'square', 'triangle', 'star')
 
 
+@pytest.fixture
+def two_sets(shapes, tmp_path):
+    """The demo config with two validation sets: the images are numbered from 1 in both files."""
+    data = tmp_path / 'shapes'
+    shutil.copytree(shapes, data)
+    coco = json.loads((data / 'annotations' / 'val.json').read_text())
+    number = len(coco['images']) // 2
+    for name, images in (('day', coco['images'][:number]), ('night', coco['images'][number:])):
+        ids = {image['id']: i for i, image in enumerate(images, 1)}
+        part = dict(
+            categories=coco['categories'],
+            images=[dict(image, id=ids[image['id']]) for image in images],
+            annotations=[
+                dict(item, image_id=ids[item['image_id']]) for item in coco['annotations'] if item['image_id'] in ids
+            ],
+        )
+        (data / 'annotations' / f'{name}.json').write_text(json.dumps(part))
+
+    def config(*names, multi=False):
+        cfg = load_config(DEMO, options(data, tmp_path / '-'.join(('work', *names))))
+        dataset = cfg.test_dataloader.dataset
+        parts = [dict(dataset, ann_file=f'annotations/{name}.json') for name in names]
+        cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=parts) if len(parts) > 1 else parts[0]
+        metrics = [
+            dict(cfg.test_evaluator, ann_file=f'{data}/annotations/{name}.json', prefix=None if multi else name)
+            for name in names
+        ]
+        cfg.test_evaluator = metrics
+        if multi:
+            cfg.test_evaluator = dict(type='MultiDatasetsEvaluator', metrics=metrics, dataset_prefixes=list(names))
+        return cfg
+
+    return config
+
+
+def test_each_evaluator_judges_its_own_validation_set(trained, two_sets, caplog):
+    checkpoint = str(trained[0] / 'epoch_2.pth')
+    expected = {**run_test(two_sets('day'), checkpoint), **run_test(two_sets('night'), checkpoint)}
+    assert run_test(two_sets('day', 'night'), checkpoint) == expected
+    assert run_test(two_sets('night', 'day'), checkpoint) == expected
+    found = run_test(two_sets('day', 'night', multi=True), checkpoint)
+    assert {key.replace('/coco/', '/'): value for key, value in found.items()} == expected
+    cfg = two_sets('day', 'night')
+    cfg.test_evaluator[1].type = 'CocoMetric'
+    with pytest.raises(UserError, match='joins 2 annotation files, and CocoMetric of test_evaluator would mix'):
+        run_test(cfg, checkpoint)
+
+
 def test_resuming_with_other_classes_is_an_error(trained, cfg):
     cfg.resume, cfg.load_from = True, str(trained[0] / 'epoch_2.pth')
     cfg.train_dataloader.dataset.metainfo = dict(classes=('circle', 'square', 'triangle', 'hexagon'))
