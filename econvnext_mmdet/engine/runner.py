@@ -13,11 +13,14 @@ from ..datasets.classes import unify_classes
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators
+from .config_checks import check_settings
 from .hooks import CocoTableHook, DatasetPartsHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
-    """Check the launcher, MMCV's operators and the data. In a distributed run, only the first process checks the data.
+    """Check the launcher, MMCV's operators, the settings and the data.
+
+    In a distributed run, only the first process checks the data.
 
     The datasets get the same classes in the same order, see :func:`~econvnext_mmdet.datasets.classes.unify_classes`.
 
@@ -39,6 +42,7 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
             "PyTorch sees a GPU, but MMCV was built with CPU operators only: set CUDA_VISIBLE_DEVICES='' to use the "
             'CPU, or build MMCV with nvcc'
         )
+    check_settings(cfg, splits)
     unify_classes(cfg, splits, trained)
     # MMEngine sets RANK only when it builds the runner. Slurm gives a rank to every task, even to one that is not part
     # of a distributed training run.

@@ -1,0 +1,117 @@
+"""Checks of the settings of a config that would otherwise fail late, or with an error of a library."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config
+
+from ..evaluation.coco_stats import COCO_STATS
+from ..utils.config import evaluators_of, judges_parts, type_name
+from ..utils.errors import UserError, examples
+
+# The packages of the backends that write logs elsewhere: the names of their modules, one of which is needed.
+BACKENDS = {
+    'TensorboardVisBackend': ('tensorboard', 'tensorboardX'),
+    'WandbVisBackend': ('wandb',),
+    'ClearMLVisBackend': ('clearml',),
+    'NeptuneVisBackend': ('neptune',),
+    'DVCLiveVisBackend': ('dvclive',),
+    'AimVisBackend': ('aim',),
+    'MLflowVisBackend': ('mlflow',),
+}
+# Settings that are whole numbers, by the part of the config, and the smallest value of each.
+WHOLE = {
+    'train_cfg': dict(max_epochs=1, max_iters=1, val_begin=0, val_interval=1),
+    'train_dataloader': dict(batch_size=1, num_workers=0),
+    'val_dataloader': dict(batch_size=1, num_workers=0),
+    'test_dataloader': dict(batch_size=1, num_workers=0),
+}
+
+
+def check_settings(cfg: Config, splits: Sequence[str]) -> None:
+    """Check settings that a run reads after a while, and make those fit that have only one meaning.
+
+    A loader without workers cannot keep them: ``persistent_workers`` becomes False there.
+
+    Args:
+        cfg: The whole config.
+        splits: The splits that the run uses, some of 'train', 'val' and 'test'.
+
+    Raises:
+        UserError: A setting is not a whole number, a package is not installed, or a hook waits for a metric that the
+            evaluator does not compute.
+    """
+    for part, names in WHOLE.items():
+        if part.partition('_')[0] in splits:
+            for name, least in names.items():
+                value = (cfg.get(part) or {}).get(name, least)
+                if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                    raise UserError(f'{part}.{name} must be a whole number of at least {least}; got {value!r}')
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and loader.get('num_workers', 0) == 0:
+            loader['persistent_workers'] = False
+            loader.pop('prefetch_factor', None)
+    for backend in [*((cfg.get('visualizer') or {}).get('vis_backends') or ()), *(cfg.get('vis_backends') or ())]:
+        modules = BACKENDS.get(type_name(backend), ())
+        if modules and not any(map(find_spec, modules)):
+                f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed: run , or remove the backend from the config'
+                f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed; run `pip install '
+                f'{modules[0]}`, or remove it from the config'
+            )
+    if 'val' in splits:
+        _check_monitored(cfg)
+
+
+def _check_monitored(cfg: Config) -> None:
+    """Check that the metrics for which hooks and schedulers wait are computed, if all metrics are known."""
+    known = _metric_names(cfg)
+    if known is None:
+        return
+    for place, name in _monitored(cfg):
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.3)
+            raise UserError(
+                f'{place} is {name!r}, which val_evaluator does not compute; '
+                + (f'did you mean {near[0]!r}?' if near else f'it computes {examples(known)}')
+            )
+
+
+def _monitored(cfg: Config) -> Iterator[tuple[str, str]]:
+    """The places and names of the metrics for which a run waits."""
+    hooks = [
+        *(cfg.get('default_hooks') or {}).items(),
+        *((hook['type'], hook) for hook in cfg.get('custom_hooks') or ()),
+    ]
+    for place, hook in hooks:
+        if not hook:
+            continue
+        best = hook.get('save_best')
+        names = [best] if isinstance(best, str) else list(best or ())
+        names += [hook['monitor']] if isinstance(hook.get('monitor'), str) else []
+        yield from ((f'{"save_best" if best else "monitor"} of {place}', name) for name in names if name != 'auto')
+    schedulers = cfg.get('param_scheduler') or ()
+    for scheduler in schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]:
+        if isinstance(scheduler, dict) and isinstance(scheduler.get('monitor'), str) and scheduler['monitor'] != 'loss':
+            yield f'monitor of {type_name(scheduler)} in param_scheduler', scheduler['monitor']
+
+
+def _metric_names(cfg: Config) -> list[str] | None:
+    """The names of all metrics of the validation, or None if one of the metrics is of an unknown kind."""
+    names = []
+    evaluators: list[Any] = evaluators_of(cfg, 'val')
+    prefixes = [f'{name}/' for name in cfg.val_evaluator['dataset_prefixes']] if judges_parts(cfg, 'val') else ['']
+    for number, evaluator in enumerate(evaluators):
+        if type_name(evaluator) not in ('OfficialCocoMetric', 'CocoMetric') or evaluator.get('classwise'):
+            return None
+        prefix = prefixes[number if len(prefixes) > 1 else 0] + (evaluator.get('prefix') or 'coco')
+        metric = evaluator.get('metric', 'bbox')
+        official = type_name(evaluator) == 'OfficialCocoMetric'
+        for iou_type in [metric] if isinstance(metric, str) else metric:
+            if iou_type not in ('bbox', 'segm'):
+                return None
+            stats = [stat.mmdet_name for stat in COCO_STATS.values()]
+            names += [f'{prefix}/{iou_type}_{name}' for name in stats if official or name.startswith('mAP')]
+    return names

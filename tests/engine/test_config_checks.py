@@ -1,0 +1,78 @@
+"""Settings that would fail after hours, or with an error of a library."""
+
+import copy
+
+import pytest
+from mmengine.config import Config
+
+from econvnext_mmdet.engine.config_checks import check_settings
+from econvnext_mmdet.utils.errors import UserError
+
+from ..helpers import DEMO
+
+
+@pytest.fixture
+def cfg():
+    return copy.deepcopy(Config.fromfile(DEMO))
+
+
+SPLITS = ('train', 'val', 'test')
+
+
+def test_the_demo_has_no_wrong_setting(cfg):
+    check_settings(cfg, SPLITS)
+
+
+@pytest.mark.parametrize(
+    'place, value',
+    [
+        ('train_cfg.max_epochs', 'zwei'),
+        ('train_cfg.val_interval', 0),
+        ('train_dataloader.batch_size', 2.5),
+        ('val_dataloader.num_workers', -1),
+    ],
+)
+def test_numbers_must_be_whole(cfg, place, value):
+    cfg.merge_from_dict({place: value})
+    with pytest.raises(UserError, match=f'{place} must be a whole number of at least .; got '):
+        check_settings(cfg, SPLITS)
+
+
+def test_a_loader_without_workers_does_not_keep_them(cfg):
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=True, prefetch_factor=2)
+    check_settings(cfg, SPLITS)
+    assert not cfg.train_dataloader.persistent_workers and 'prefetch_factor' not in cfg.train_dataloader
+    assert cfg.val_dataloader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    'change, says',
+    [
+        (dict(default_hooks=dict(checkpoint=dict(save_best='bbox_mAP'))), "save_best of checkpoint is 'bbox_mAP'"),
+        (dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco/bbox_map')]), 'monitor of EarlyStoppingHook'),
+        (
+            dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='coco/bbox_AP')]),
+            'monitor of ReduceOnPlateauLR in param_scheduler',
+        ),
+    ],
+)
+def test_a_metric_that_is_never_computed_is_an_error(cfg, change, says):
+    cfg.merge_from_dict(change)
+    with pytest.raises(UserError, match=f"{says}.* which val_evaluator does not compute; did you mean 'coco/bbox_mAP'"):
+        check_settings(cfg, SPLITS)
+    check_settings(cfg, ['test'])  # nothing waits there
+    cfg.val_evaluator = dict(type='SomeMetric')  # its names are unknown
+    check_settings(cfg, SPLITS)
+
+
+@pytest.mark.parametrize('name', ['auto', 'coco/bbox_mAP_50', ['coco/bbox_mAP', 'coco/bbox_AR@100']])
+def test_metrics_that_are_computed_may_be_awaited(cfg, name):
+    cfg.default_hooks.checkpoint.save_best = name
+    check_settings(cfg, SPLITS)
+
+
+def test_a_backend_needs_its_package(cfg, monkeypatch):
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type='mmdet.WandbVisBackend')]
+    monkeypatch.setattr('econvnext_mmdet.engine.config_checks.find_spec', lambda name: None)
+    with pytest.raises(UserError, match='has WandbVisBackend, and wandb is not installed: run `pip install wandb`'):
+        check_settings(cfg, SPLITS)
