@@ -57,9 +57,9 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
     for backend in [*((cfg.get('visualizer') or {}).get('vis_backends') or ()), *(cfg.get('vis_backends') or ())]:
         modules = BACKENDS.get(type_name(backend), ())
         if modules and not any(map(find_spec, modules)):
-                f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed: run , or remove the backend from the config'
-                f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed; run `pip install '
-                f'{modules[0]}`, or remove it from the config'
+            raise UserError(
+                f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed: run '
+                f'`pip install {modules[0]}`, or remove the backend from the config'
             )
     if 'val' in splits:
         _check_monitored(cfg)
