@@ -234,10 +234,10 @@ def test_the_output_of_a_model_becomes_entries_of_a_results_file():
         (dict(bbox=None), 'entry 4 .* not a detection'),
         (dict(bbox=[]), 'entry 4 .* not a detection'),
         (dict(segmentation=[[1, 2, 3, 4]]), 'entry 4 .* not a detection.*polygons, or an RLE'),
-        (dict(segmentation=dict(size=[160, 160], counts=[25600])), 'entry 4 .* not a detection.*polygons, or an RLE'),
+        (dict(segmentation=dict(size=[160, 160], counts=[25601])), 'entry 4 .* not a detection.*polygons, or an RLE'),
         (
             dict(segmentation=dict(size=[9, 9], counts='Q1')),
-            'entry 4 .* not a detection.*compressed RLE with the size of its image',
+            'entry 4 .* not a detection.*an RLE with the size of its image',
         ),
         (dict(image_id=4), '1 values of image_id .*, for example 4; check that both files belong to the same dataset'),
         (dict(category_id=2), '1 values of category_id .*, for example 2'),

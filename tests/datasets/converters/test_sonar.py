@@ -273,7 +273,9 @@ def test_config_reads_what_the_tool_writes(sonar, monkeypatch, capsys):
     with pytest.raises(UserError, match='no annotation file .*train.json: .*; tools/dataset_converters/ makes'):
         check_datasets(cfg, ['train'])
     monkeypatch.setattr(sys, 'argv', ['sonar2coco.py', str(sonar.path), '--val-fraction', '0.4', '--seed', '3'])
-    runpy.run_path(str(ROOT / 'tools' / 'dataset_converters' / 'sonar2coco.py'), run_name='__main__')
+    with pytest.raises(SystemExit) as ended:  # a status other than 0, because an image was dropped
+        runpy.run_path(str(ROOT / 'tools' / 'dataset_converters' / 'sonar2coco.py'), run_name='__main__')
+    assert ended.value.code == 1
     out = capsys.readouterr().out
     assert f'{sonar.path}/annotations/train.json: 3 images, 3 objects: ball 0, circle cage 0, cube 3' in out
     assert f'{sonar.path}/annotations/val.json: 2 images, 2 objects' in out

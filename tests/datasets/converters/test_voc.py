@@ -220,7 +220,7 @@ def test_boxes_from_0_to_1_are_fractions(voc):
 
 
 def test_a_namespace_and_an_encoding_do_not_hide_objects(voc):
-    objects = OBJECT.format(1, 1, 9, 9, name='猫', difficult=0)
+    objects = OBJECT.format(1, 1, 9, 9, name='中', difficult=0)
     for name, encoding in (('gb', 'gb2312'), ('big5', 'big5'), ('sjis', 'shift_jis'), ('utf', 'utf-16')):
         voc.add(name)
         voc.write(name, f'<?xml version="1.0" encoding="{encoding}"?>\n<annotation>{objects}</annotation>', encoding)
@@ -229,7 +229,7 @@ def test_a_namespace_and_an_encoding_do_not_hide_objects(voc):
     voc.add('bom')
     voc.write('bom', f'<annotation>{objects}</annotation>', 'utf-8-sig')
     summary, _ = voc.convert()
-    assert summary.objects == {'猫': 6} and not summary.dropped
+    assert summary.objects == {'中': 6} and not summary.dropped
 
 
 def test_an_object_without_a_box_does_not_drop_the_others(voc):
