@@ -125,7 +125,7 @@ def _time(cfg: Config, models: Sequence[Any], images: int) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in models]
     # A thread that refreshes the bar would run next to the timed code.
     with torch.no_grad(), progress_bar(auto_refresh=False) as progress:
-        for image in progress.track(list(load_images(cfg, chosen[:2] + chosen)), description='measuring'):
+        for image in progress.track(list(load_images(cfg, [chosen[0]] * 2 + chosen)), description='measuring'):
             for model, measured in zip(models, times):
                 data = dict(inputs=[torch.from_numpy(image)], data_samples=[sample_of(image)])
                 start = time.perf_counter()

@@ -116,7 +116,9 @@ class ExportedDetector(ExportedPredictor):
         number = int(outputs['num_dets'])
         boxes = outputs['boxes'][:number]
         found = InstanceData(labels=outputs['labels'][:number], scores=outputs['scores'][:number])
-        if 'masks' in outputs:
+        if 'masks' in outputs and not number:  # MMDetection's function fails without masks
+            found.masks = torch.zeros((0, *sample.ori_shape[:2]), dtype=torch.bool)
+        elif 'masks' in outputs:
             found.masks = self._paste(
                 outputs['masks'][:number, None].numpy(),
                 boxes.clone(),

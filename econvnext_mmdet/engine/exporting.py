@@ -4,10 +4,11 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ..deploy.export import Exported, ExportOptions, export
 from ..utils.errors import UserError
+from .runner import check_before_run
 from .testing import test
 
 # The largest loss of AP or of top-1 accuracy, from 0 to 1, by the weights of the exported file.
@@ -39,12 +40,11 @@ def export_and_check(
         return export(cfg, checkpoint, options, say)
     if options.backbone:
         raise UserError('--check compares the accuracy of a whole model, and a backbone alone has none')
-    say('testing the checkpoint')
-    before = accuracy(cfg, checkpoint, data)
+    check_before_run(data.copy(), ['test'])  # missing data is an error now, not after minutes
 
     def check(path: str, weights: str) -> None:
-        say('testing the exported file')
-        after = accuracy(cfg, path, data)
+        say('testing the checkpoint and the exported file')
+        before, after = accuracy(cfg, checkpoint, data), accuracy(cfg, path, data)
         for metric in before:
             lost, largest = (before[metric] - after[metric]) / METRICS[metric], LARGEST_LOSS[weights]
             say(f'{metric}: {before[metric]:.5f} with PyTorch, {after[metric]:.5f} with the exported file')
@@ -77,6 +77,9 @@ def accuracy(cfg: Config, file: str, data: Config) -> dict[str, float]:
     """
     tested = data.copy()
     tested.model, tested.log_level = cfg.model, 'WARNING'
+    tested.data_preprocessor = cfg.get('data_preprocessor')  # a classifier has it beside its model
+    # A visualizer of the same second would be used again, with the folder of the first test, which is gone then.
+    tested.visualizer = ConfigDict({'type': 'Visualizer', **(data.get('visualizer') or {}), 'vis_backends': None})
     with tempfile.TemporaryDirectory() as tested.work_dir:
         result = test(tested, file)
     found = {metric: result[metric] for metric in METRICS if metric in result}

@@ -3,9 +3,12 @@
 import re
 
 import pytest
+import torch
+from mmdet.structures import DetDataSample
 
 from econvnext_mmdet.deploy.agreement import check_images
 from econvnext_mmdet.deploy.export import ExportOptions
+from econvnext_mmdet.deploy.predictors import ExportedDetector
 from econvnext_mmdet.deploy.runtime import ExportedModel
 from econvnext_mmdet.engine import exporting
 from econvnext_mmdet.engine.exporting import export_and_check
@@ -40,6 +43,19 @@ def test_a_two_stage_detector_computes_no_more_places_than_its_detections_need(e
         found = model(check_images(number, shape).numpy())
         most = max(1, found['num_dets'].max())
         assert {value.shape[:2] for key, value in found.items() if key != 'num_dets'} == {(number, most)}
+
+
+def test_an_image_without_objects_has_no_masks(exported):
+    """An image size other than that of the input, as after the resize of the test pipeline."""
+    model = ExportedDetector(exported('mask_rcnn').path)
+    outputs = {
+        key: torch.from_numpy(value)[0] for key, value in model.exported(check_images(1, (64, 96)).numpy()).items()
+    }
+    sample = DetDataSample(metainfo=dict(ori_shape=(32, 48), img_shape=(64, 96), scale_factor=(2.0, 2.0)))
+    model.add(sample, {**outputs, 'num_dets': torch.tensor(0)})
+    assert sample.pred_instances.masks.shape == (0, 32, 48) and len(sample.pred_instances.bboxes) == 0
+    model.add(sample, outputs)
+    assert sample.pred_instances.masks.shape[1:] == (32, 48) and len(sample.pred_instances.masks) > 0
 
 
 def test_openvinos_folder_has_the_metadata_of_the_onnx_file(exported):
