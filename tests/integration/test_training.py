@@ -224,6 +224,7 @@ def two_sets(shapes, tmp_path):
 
     def config(*names, multi=False):
         cfg = load_config(DEMO, options(data, tmp_path / '-'.join(('work', *names))))
+        cfg.test_dataloader.batch_size = 1  # in other batches, images are padded to other sizes
         dataset = cfg.test_dataloader.dataset
         parts = [dict(dataset, ann_file=f'annotations/{name}.json') for name in names]
         cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=parts) if len(parts) > 1 else parts[0]
