@@ -19,17 +19,19 @@ def resize(image: np.ndarray, info: dict) -> np.ndarray:
     scale = min(max(size) / max(height, width), min(size) / min(height, width))
     scale = info['short_side'] / min(height, width) if info['resize'] == 'crop' else scale
     image = cv2.resize(image, (int(width * scale + 0.5), int(height * scale + 0.5)), interpolation=kind)
-    if info['resize'] == 'fit':
-        return image
     top, left = ((image.shape[i] - size[i]) // 2 for i in (0, 1))
-    return image[top : top + size[0], left : left + size[1]]
+    return image if info['resize'] == 'fit' else image[top : top + size[0], left : left + size[1]]
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     try:
         session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's exceptions have no common base
@@ -46,13 +48,11 @@ def main() -> None:
         resized = resize(image, info)
         found = dict(zip(outputs, session.run(None, {'images': resized.transpose(2, 0, 1)[None].copy()})))
         if info['task'] == 'classify':
-            label = found['scores'][0].argmax()
-            print(path, info['names'][str(label)], f'{found["scores"][0][label]:.3f}')
-            continue
+            print(path, info['names'][str(found['scores'][0].argmax())], f'{found["scores"][0].max():.3f}')
         scale = np.tile(np.divide(resized.shape[1::-1], image.shape[1::-1]), 2)
-        for i in range(found['num_dets'][0]):
-            box = ' '.join(f'{value:.1f}' for value in found['boxes'][0, i] / scale)
-            print(path, info['names'][str(found['labels'][0, i])], f'{found["scores"][0, i]:.3f}', box)
+        for i in range(found.get('num_dets', [0])[0]):
+            label, score, box = (found[key][0, i] for key in ('labels', 'scores', 'boxes'))
+            print(path, info['names'][str(label)], f'{score:.3f}', *(f'{side:.1f}' for side in box / scale))
     sys.exit(f'error: not a readable image: {", ".join(unreadable)}' if unreadable else 0)
 
 

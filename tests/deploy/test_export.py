@@ -15,6 +15,7 @@ from econvnext_mmdet.benchmarks.exported_files import compare_files, file_table
 from econvnext_mmdet.deploy import run_onnx
 from econvnext_mmdet.deploy.agreement import check_images
 from econvnext_mmdet.deploy.export import ExportOptions, export, load_model
+from econvnext_mmdet.deploy.predictors import ExportedClassifier, ExportedDetector, use_exported
 from econvnext_mmdet.deploy.runtime import ExportedModel
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
@@ -104,18 +105,22 @@ def test_long_images_give_the_detections_of_the_checkpoint(retinanet, tmp_path):
     assert len(expected) > 0 and np.array(found) == pytest.approx(np.array(expected), abs=1e-2)
 
 
-def test_the_config_of_another_model_is_an_error(built, retinanet, tmp_path):
+def test_the_config_of_another_model_is_an_error(built, retinanet):
     _, path = retinanet
-    cfg = retinanet[0].cfg.copy()
-    cfg.model.bbox_head.num_classes = 3
     says = (
         r'net.onnx has 4 classes \(circle, square, triangle, ...\), and the model of the config has 3. Give the config'
     )
     with pytest.raises(UserError, match=says):
-        run_test(cfg, path)
+        ExportedDetector(path, num_classes=3)
     for kind, task in (('mask_rcnn', 'segment'), ('classifier', 'classify')):
+        cfg = copy.deepcopy(built(kind).cfg)
+        use_exported(cfg, path)
+        settings = dict(cfg.model)
+        predictor = {'ExportedDetector': ExportedDetector, 'ExportedClassifier': ExportedClassifier}[
+            settings.pop('type')
+        ]
         with pytest.raises(UserError, match=f'was exported for the task detect; expected {task}. Give the config'):
-            run_test(built(kind).cfg.copy(), path)
+            predictor(**settings)
 
 
 def test_detection_with_an_exported_file_needs_no_operators_of_mmcv(retinanet, shapes, tmp_path):
