@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
 from ..utils.errors import UserError, errors_in
 from ..utils.files import load_json, no_garbage_collection
@@ -263,6 +262,8 @@ class CocoEvaluator:
         image_id = entry.get('image_id') if isinstance(entry, dict) else None
         if not isinstance(image_id, Hashable) or image_id not in self.image_sizes:
             return entry
+        from pycocotools import mask as mask_utils  # the backbone works without it
+
         mask: Any = entry.get('segmentation')
         height, width = self.image_sizes[image_id]
         if isinstance(mask, list) and are_polygons(mask):
