@@ -303,6 +303,49 @@ def choose_classes(names: Iterable[str], classes: Sequence[str] | None, order: s
     return sorted(found) if order == 'alphabet' else found
 
 
+def read_splits(
+    splits: Mapping[str, Sequence[str]],
+    read: Callable[[str, ConversionSummary], Annotated],
+    classes: Sequence[str],
+    out_dir: Path,
+    strict: bool,
+) -> dict[str, ConversionSummary]:
+    """Read the images of each split, and write its annotation file.
+
+    Args:
+        splits: The names of the images of each split.
+        read: Reads an image and its objects, or raises a UserError. The image is then dropped.
+        classes: The classes in their order.
+        out_dir: The folder of the files.
+        strict: Write nothing if anything was dropped.
+
+    Returns:
+        The summary of each file that was written, by its path.
+
+    Raises:
+        UserError: See :func:`write_splits`.
+    """
+    contents, summaries = {}, {}
+    for split, names in splits.items():
+        path = str(out_dir / f'{split}.json')
+        summary = summaries[path] = ConversionSummary()
+        images = []
+        for name in names:
+            try:
+                images.append(read(name, summary))
+            except UserError as error:
+                summary.dropped.append(f'{name}: {error}')
+        contents[path] = to_coco(images, classes, summary)
+    write_splits(contents, summaries, strict)
+    return summaries
+
+
+def random_splits(names: Sequence[str], fraction: float, seed: int) -> dict[str, list[str]]:
+    """Split names at random into 'train' and 'val', see :func:`split_at_random`."""
+    parts = split_at_random(len(names), fraction, seed)
+    return {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}
+
+
 def split_at_random(length: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Split the numbers from 0 to ``length`` - 1 at random.
 

@@ -18,10 +18,9 @@ from .common import (
     edges,
     find_pictures,
     placement,
+    random_splits,
     read_picture,
-    split_at_random,
-    to_coco,
-    write_splits,
+    read_splits,
 )
 
 CIRCLE = 64  # the corners of the polygon of a circle
@@ -70,9 +69,14 @@ def labelme_to_coco(
     splits: dict[str, list[str]] = defaultdict(list)
     for name in names:
         splits[name.split('/')[0] if '/' in name else 'all'].append(name)
-    if val_fraction is not None:
-        parts = split_at_random(len(names), val_fraction, seed)
-        splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}  # type: ignore[assignment]
+
+    def read(name: str, summary: ConversionSummary) -> Annotated:
+        content = contents_of[name]
+        if isinstance(content, UserError):
+            raise content
+        picture = read_picture(pictures, name, folder)
+        return picture, read_shapes(content, picture, summary)
+
     labels = (
         str(shape['label'])
         for content in contents_of.values()
@@ -81,23 +85,8 @@ def labelme_to_coco(
         if shape.get('label')
     )
     classes = choose_classes(labels, classes, order)
-    written, summaries = {}, {}
-    for split, members in splits.items():
-        out = str(target / f'{split}.json')
-        summary = summaries[out] = ConversionSummary()
-        read: list[Annotated] = []
-        for name in members:
-            content = contents_of[name]
-            try:
-                if isinstance(content, UserError):
-                    raise content
-                picture = read_picture(pictures, name, folder)
-                read.append((picture, read_shapes(content, picture, summary)))
-            except UserError as error:
-                summary.dropped.append(f'{name}: {error}')
-        written[out] = to_coco(read, classes, summary)
-    write_splits(written, summaries, strict)
-    return summaries
+    parts = splits if val_fraction is None else random_splits(names, val_fraction, seed)
+    return read_splits(parts, read, classes, target, strict)
 
 
 def _read(path: Path) -> dict | UserError:

@@ -15,11 +15,10 @@ from .common import (
     ConversionSummary,
     Item,
     find_pictures,
+    random_splits,
     read_picture,
     read_split,
-    split_at_random,
-    to_coco,
-    write_splits,
+    read_splits,
 )
 
 
@@ -61,26 +60,17 @@ def labels_to_coco(
             raise UserError(f'no folder {folder / part}: expected the images in {images}/ and labels in {labels}/')
     pictures, drawn = find_pictures(folder / images), find_pictures(folder / labels)
     names = sorted({*pictures, *drawn})
+    lists = sorted(folder.glob('*.txt'))
     if val_fraction is not None:
-        parts = split_at_random(len(names), val_fraction, seed)
-        splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}
+        splits = random_splits(names, val_fraction, seed)
     else:
-        lists = sorted(folder.glob('*.txt'))
         splits = {path.stem: read_split(path, {*names}) for path in lists} or {'all': names}
-    contents, summaries = {}, {}
-    for split, members in splits.items():
-        out = str(Path(out_dir or folder / 'annotations') / f'{split}.json')
-        summary = summaries[out] = ConversionSummary()
-        read: list[Annotated] = []
-        for member in members:
-            try:
-                picture = read_picture(pictures, member, folder / images)
-                read.append((picture, _objects(drawn, member, (picture.height, picture.width), name)))
-            except UserError as error:
-                summary.dropped.append(f'{member}: {error}')
-        contents[out] = to_coco(read, [name], summary)
-    write_splits(contents, summaries, strict)
-    return summaries
+
+    def read(member: str, summary: ConversionSummary) -> Annotated:
+        picture = read_picture(pictures, member, folder / images)
+        return picture, _objects(drawn, member, (picture.height, picture.width), name)
+
+    return read_splits(splits, read, [name], Path(out_dir or folder / 'annotations'), strict)
 
 
 def _objects(paths: dict[str, list[Path]], name: str, shape: tuple[int, int], label: str) -> list[Item]:

@@ -19,11 +19,10 @@ from .common import (
     edges,
     find_pictures,
     placement,
+    random_splits,
     read_picture,
     read_split,
-    split_at_random,
-    to_coco,
-    write_splits,
+    read_splits,
 )
 
 USUAL_SPLITS = ('train', 'val', 'trainval', 'test')
@@ -52,7 +51,7 @@ class VocFolder:
         images: The folder of the images.
         pictures: The image files by name, from :func:`~.common.find_pictures`.
         annotations: The annotation files by name.
-        splits: The names of each split. The key is '' if there are no splits.
+        splits: The names of each split. The key is 'all' if there are no splits.
     """
 
     images: Path
@@ -109,42 +108,31 @@ def voc_to_coco(
     folder = find_voc(Path(root), splits)
     if val_fraction is not None:
         names = [name for part in folder.splits.values() for name in part]
-        parts = split_at_random(len(names), val_fraction, seed)
-        folder.splits = {split: [names[i] for i in part] for split, part in zip(('train', 'val'), parts)}
-    read: dict[str, VocFile | UserError] = {}
+        folder.splits = random_splits(names, val_fraction, seed)
+    files: dict[str, VocFile | UserError] = {}
     for name, path in folder.annotations.items():
         try:
-            read[name] = read_voc(path)
+            files[name] = read_voc(path)
         except UserError as error:
-            read[name] = error
-    objects = (item.name for file in read.values() if isinstance(file, VocFile) for item in file.items)
-    classes = choose_classes(objects, classes, order)
-    contents, summaries = {}, {}
-    for split, names in folder.splits.items():
-        out = str(Path(out_dir or Path(root) / 'annotations') / f'{split or "all"}.json')
-        summaries[out] = ConversionSummary()
-        images = [image for name in names for image in _convert(name, folder, read.get(name), summaries[out])]
-        contents[out] = to_coco(images, classes, summaries[out])
-    write_splits(contents, summaries, strict)
-    return summaries
+            files[name] = error
 
-
-def _convert(
-    name: str, folder: VocFolder, file: VocFile | UserError | None, summary: ConversionSummary
-) -> list[Annotated]:
-    """One image with its objects, or nothing and a sentence in the summary."""
-    try:
+    def read(name: str, summary: ConversionSummary) -> Annotated:
         picture = read_picture(folder.pictures, name, folder.images)
-        if file is None:
-            raise UserError(f'no annotation file {name}.xml')
+        file = files.get(name) or UserError(f'no annotation file {name}.xml')
         if isinstance(file, UserError):
             raise file
         place_boxes(file, picture, summary)
-    except UserError as error:
-        summary.dropped.append(f'{name}: {error}')
-        return []
-    summary.dropped += [f'{name}: {reason}' for reason in file.unusable]
-    return [(picture, file.items)]
+        summary.dropped += [f'{name}: {reason}' for reason in file.unusable]
+        return picture, file.items
+
+    objects = (item.name for file in files.values() if isinstance(file, VocFile) for item in file.items)
+    return read_splits(
+        folder.splits,
+        read,
+        choose_classes(objects, classes, order),
+        Path(out_dir or Path(root) / 'annotations'),
+        strict,
+    )
 
 
 def find_voc(root: Path, splits: Sequence[str] | None = None) -> VocFolder:
@@ -159,7 +147,7 @@ def find_voc(root: Path, splits: Sequence[str] | None = None) -> VocFolder:
             raise UserError(f'no split file {lists / f"{split}.txt"}; the splits in this folder are: {others}')
         known = {*pictures, *annotations}
         listed = {split: read_split(lists / f'{split}.txt', known) for split in found}
-        return VocFolder(root / 'JPEGImages', pictures, annotations, listed or {'': sorted(annotations)})
+        return VocFolder(root / 'JPEGImages', pictures, annotations, listed or {'all': sorted(annotations)})
     annotations = _annotations(root) if root.is_dir() else {}
     if not annotations:
         raise UserError(
@@ -168,9 +156,9 @@ def find_voc(root: Path, splits: Sequence[str] | None = None) -> VocFolder:
         )
     parts: dict[str, list[str]] = {}
     for name in annotations:
-        parts.setdefault(name.split('/')[0] if '/' in name else '', []).append(name)
+        parts.setdefault(name.split('/')[0] if '/' in name else 'all', []).append(name)
     for split in {*(splits or ())} - {*parts}:
-        folders = ', '.join(filter(None, parts)) or 'none'
+        folders = ', '.join(part for part in parts if part != 'all') or 'none'
         raise UserError(f'no folder {root / split} with XML files; there are: {folders}')
     return VocFolder(root, find_pictures(root), annotations, {split: parts[split] for split in splits or parts})
 

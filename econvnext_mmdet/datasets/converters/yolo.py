@@ -21,8 +21,7 @@ from .common import (
     edges,
     find_pictures,
     read_picture,
-    to_coco,
-    write_splits,
+    read_splits,
 )
 
 NAME_FILES = ('data.yaml', 'dataset.yaml', 'classes.txt', 'obj.names')
@@ -65,20 +64,14 @@ def yolo_to_coco(
         raise UserError(
             f'{root} has no labels of YOLO: expected images in images/ and text files in labels/, beside it'
         )
-    contents, summaries = {}, {}
-    for split, members in splits.items():
-        out = str(Path(out_dir or folder / 'annotations') / f'{split}.json')
-        summary = summaries[out] = ConversionSummary()
-        read: list[Annotated] = []
-        for name, label in members:
-            try:
-                picture = read_picture(pictures, name, folder)
-                read.append((picture, read_labels(label, picture, classes, summary)))
-            except UserError as error:
-                summary.dropped.append(f'{name}: {error}')
-        contents[out] = to_coco(read, classes, summary)
-    write_splits(contents, summaries, strict)
-    return summaries
+    labels = dict(member for part in splits.values() for member in part)
+
+    def read(name: str, summary: ConversionSummary) -> Annotated:
+        picture = read_picture(pictures, name, folder)
+        return picture, read_labels(labels[name], picture, classes, summary)
+
+    names = {split: [name for name, _ in part] for split, part in splits.items()}
+    return read_splits(names, read, classes, Path(out_dir or folder / 'annotations'), strict)
 
 
 def read_names(folder: Path) -> list[str]:
