@@ -102,11 +102,11 @@ def _metric_names(cfg: Config) -> list[str] | None:
     """The names of all metrics of the validation, or None if one of the metrics is of an unknown kind."""
     names = []
     evaluators: list[Any] = evaluators_of(cfg, 'val')
-    prefixes = [f'{name}/' for name in cfg.val_evaluator['dataset_prefixes']] if judges_parts(cfg, 'val') else ['']
-    for number, evaluator in enumerate(evaluators):
+    prefixes = cfg.val_evaluator['dataset_prefixes'] if judges_parts(cfg, 'val') else [''] * len(evaluators)
+    for part, evaluator in zip(prefixes, evaluators):
         if type_name(evaluator) not in ('OfficialCocoMetric', 'CocoMetric') or evaluator.get('classwise'):
             return None
-        prefix = prefixes[number if len(prefixes) > 1 else 0] + (evaluator.get('prefix') or 'coco')
+        prefix = (f'{part}/' if part else '') + (evaluator.get('prefix') or 'coco')
         metric = evaluator.get('metric', 'bbox')
         official = type_name(evaluator) == 'OfficialCocoMetric'
         for iou_type in [metric] if isinstance(metric, str) else metric:

@@ -19,7 +19,7 @@ from ..evaluation.coco_results import DumpCocoResults
 from ..utils.config import evaluators_of, explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError, examples
 from ..utils.files import check_extension, check_writable
-from ..utils.model import prefer_channels_last, unwrap
+from ..utils.model import unwrap
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
 from .runner import build_runner, check_before_run
@@ -61,40 +61,34 @@ def test(
     exported = is_exported(checkpoint)
     if exported and tta:
         raise UserError(f'--tta needs a checkpoint of PyTorch, and {checkpoint} is an exported file')
-    state, meta = ({}, {}) if exported else read_checkpoint(checkpoint)
+    read = None if exported else read_checkpoint(checkpoint)
+    trained = read.classes if read else None
     cfg.load_from = None if exported else checkpoint
     if show or show_dir:
         _visualize(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
     if tta:
         _augment(cfg)
     with explain_user_errors():
-        check_before_run(cfg, ['test'], _classes_of(meta))
+        check_before_run(cfg, ['test'], trained)
         if exported:
             use_exported(cfg, checkpoint)
         runner = build_runner(cfg)
         # MMEngine loads what matches and only warns about the rest, so a wrong checkpoint would just give an AP of 0.
         model = unwrap(runner.model)
         if isinstance(model, ExportedPredictor):
-            meta = dict(dataset_meta=dict(classes=model.exported.metadata.names))
-        else:
-            check_fits(model, state, checkpoint)
-            prefer_channels_last(model)
+            trained = model.exported.metadata.names
+        elif read:
+            check_fits(model, read.state, checkpoint)
         if exported or is_classification(cfg):
-            _check_classes(runner.test_dataloader.dataset, meta, checkpoint)
+            _check_classes(runner.test_dataloader.dataset, trained, checkpoint)
         if out is not None:
             metrics = runner.test_evaluator.metrics
             metrics.append(_dump(out, runner.test_dataloader.dataset, metrics))
         return runner.test()
 
 
-def _classes_of(meta: dict) -> Sequence[str] | None:
-    """The classes that a checkpoint's metadata name."""
-    return (meta.get('dataset_meta') or {}).get('classes')
-
-
-def _check_classes(dataset: Dataset, meta: dict, checkpoint: str) -> None:
+def _check_classes(dataset: Dataset, trained: Sequence[str] | None, checkpoint: str) -> None:
     """Check that the test set has the classes of the training set, in the same order."""
-    trained = _classes_of(meta)
     tested = getattr(dataset, 'metainfo', {}).get('classes')
     if trained and tested and list(trained) != list(tested):
         raise UserError(

@@ -69,7 +69,7 @@ def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None
     path = cfg.get('load_from') or cfg.get('resume') and find_latest_checkpoint(cfg.work_dir)
     if not path or not os.path.isfile(path):
         return None
-    names = (read_checkpoint(path).meta.get('dataset_meta') or {}).get('classes')
+    names = read_checkpoint(path).classes
     if names and not cfg.get('resume') and {*names} != {*configured_classes(cfg, splits)[1]}:
         return None
     return names

@@ -262,9 +262,11 @@ class CocoEvaluator:
         image_id = entry.get('image_id') if isinstance(entry, dict) else None
         if not isinstance(image_id, Hashable) or image_id not in self.image_sizes:
             return entry
+        mask: Any = entry.get('segmentation')
+        if isinstance(mask, dict) and isinstance(mask.get('counts'), str):
+            return entry
         from pycocotools import mask as mask_utils  # the backbone works without it
 
-        mask: Any = entry.get('segmentation')
         height, width = self.image_sizes[image_id]
         if isinstance(mask, list) and are_polygons(mask):
             rle = mask_utils.merge(mask_utils.frPyObjects(mask, height, width))

@@ -36,6 +36,11 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
     @property
+    def classes(self) -> Sequence[str] | None:
+        """The names of the labels in their order, or None if the file does not say them."""
+        return (self.meta.get('dataset_meta') or {}).get('classes')
+
+    @property
     def kind(self) -> str:
         """'detector', 'classifier', 'backbone', or 'model' for anything else, judged by the names of the tensors."""
         parts = {key.partition('.')[0] for key in self.state}

@@ -38,17 +38,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
+    from econvnext_mmdet.datasets.converters.common import report
     from econvnext_mmdet.datasets.converters.sonar import CLASSES, sonar_to_coco
 
     out_dir = Path(args.out_dir or Path(args.root) / 'annotations')
     unusable, summaries = sonar_to_coco(
         args.root, str(out_dir), args.val_fraction, args.seed, args.classes or CLASSES, args.strict
     )
-    for split, summary in summaries.items():
-        print(f'{out_dir / split}.json: {summary}')
+    status = report({f'{out_dir / split}.json': summary for split, summary in summaries.items()}, args.allow_dropped)
     print('\n  '.join([f'{len(unusable)} images could not be used' + ':' * bool(unusable), *unusable]))
-    if (unusable or any(summary.dropped for summary in summaries.values())) and not args.allow_dropped:
-        sys.exit(1)
+    sys.exit(status or int(bool(unusable) and not args.allow_dropped))
 
 
 if __name__ == '__main__':
