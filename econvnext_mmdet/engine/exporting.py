@@ -4,10 +4,9 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from ..deploy.export import Exported, ExportOptions, export
-from ..utils.config import is_classification
 from ..utils.errors import UserError
 from .runner import check_before_run
 from .testing import test
@@ -79,9 +78,7 @@ def accuracy(cfg: Config, file: str, data: Config) -> dict[str, float]:
     tested = data.copy()
     tested.model, tested.log_level = cfg.model, 'WARNING'
     tested.data_preprocessor = cfg.get('data_preprocessor')  # a classifier has it beside its model
-    # A visualizer of the same second would be used again, with the folder of the first test, which is gone then.
-    kind = 'UniversalVisualizer' if is_classification(data) else 'DetLocalVisualizer'
-    tested.visualizer = ConfigDict({'type': kind, **(data.get('visualizer') or {}), 'vis_backends': None})
+    tested.visualizer = None
     with tempfile.TemporaryDirectory() as tested.work_dir:
         result = test(tested, file)
     found = {metric: result[metric] for metric in METRICS if metric in result}

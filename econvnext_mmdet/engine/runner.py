@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Sequence
+from uuid import uuid4
 
 import torch
 from mmdet.registry import RUNNERS
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
+from ..utils.config import is_classification
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators
@@ -54,7 +57,23 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
 def build_runner(cfg: Config) -> Runner:
     """Build MMEngine's runner, with the hooks that every run needs."""
     keep_freed_memory()
+    _own_visualizer(cfg)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.register_hook(DatasetPartsHook())
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
     return runner
+
+
+def _own_visualizer(cfg: Config) -> None:
+    """Give a run its own visualizer, which can draw what its model predicts.
+
+    MMEngine shares visualizers by name, and its hooks take the one that was created last. A second run of a process
+    would write into the folder of the first. Without a visualizer in the config, MMEngine builds one that draws
+    neither boxes nor classes.
+    """
+    kind = 'UniversalVisualizer' if is_classification(cfg) else 'DetLocalVisualizer'
+    default = dict(type=kind, vis_backends=[dict(type='LocalVisBackend')])
+    settings = {'name': 'visualizer', **(cfg.get('visualizer') or default)}
+    if Visualizer.check_instance_created(settings['name']):
+        settings['name'] += f'_{uuid4().hex}'
+    cfg.visualizer = ConfigDict(settings)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import DATASETS, MODELS
+from mmengine.visualization import Visualizer
 
 from econvnext_mmdet.engine import testing
 from econvnext_mmdet.engine.testing import test as run_test
@@ -43,6 +44,17 @@ def test_testing_writes_json_pickle_and_pictures(trained, shapes, cfg, tmp_path)
     pictures = sorted((tmp_path / 'pictures').glob('*.jpg'))
     assert len(pictures) == 6
     assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)  # ground truth and detections, side by side
+
+
+@pytest.mark.parametrize('in_config', [True, False], ids=['visualizer', 'no-visualizer'])
+def test_each_run_of_a_process_has_its_own_visualizer(in_config, trained, shapes, cfg, tmp_path):
+    """MMEngine shares visualizers by name, and its hooks take the one that was created last."""
+    Visualizer.get_instance('visualizer')
+    Visualizer.get_instance(f'of an earlier run {tmp_path}')
+    if not in_config:
+        cfg.pop('visualizer')
+    run_test(cfg, str(trained[0] / 'epoch_2.pth'), show_dir=str(tmp_path / 'pictures'))
+    assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 6
 
 
 def test_results_of_a_model_for_some_of_the_classes_can_be_evaluated_again(shapes, tmp_path):
