@@ -31,30 +31,38 @@ class Agreement:
 
     Attributes:
         images: The number of images.
-        detections: The number of detections. 0 for a classifier or a backbone.
-        pixels: The largest difference of a coordinate in pixels.
-        score: The largest difference of a score.
-        mask: The largest share of a mask's pixels that differ.
-        maps: The largest difference of a backbone's map, relative to its largest magnitude.
+        detections: The number of detections. None for a classifier or a backbone.
+        pixels: The largest difference of a coordinate in pixels. None if no box was compared.
+        score: The largest difference of a score. None if none was compared.
+        mask: The largest share of a mask's pixels that differ. None if no mask was compared.
+        maps: The largest difference of a backbone's map, relative to its largest magnitude. None for other models.
         ties: The number of detections without an equal one.
     """
 
     images: int = 0
-    detections: int = 0
-    pixels: float = 0.0
-    score: float = 0.0
-    mask: float = 0.0
-    maps: float = 0.0
+    detections: int | None = None
+    pixels: float | None = None
+    score: float | None = None
+    mask: float | None = None
+    maps: float | None = None
     ties: int = 0
+
+    def largest(self, what: str, difference: float) -> None:
+        """Keep the largest difference of a kind: 'pixels', 'score', 'mask' or 'maps'."""
+        setattr(self, what, max(getattr(self, what) or 0.0, difference))
 
     def __str__(self) -> str:
         parts = [f'{self.images} images']
+        if self.detections == 0:
+            parts.append('neither finds anything in them, so no box was compared')
         if self.detections:
             parts.append(f'{self.detections} detections, boxes differ by at most {self.pixels:.1e} pixels')
-        if self.maps:
-            parts.append(f'maps differ by at most {self.maps:.1e} of their largest value')
-        else:
+        if self.score is not None:
             parts.append(f'scores differ by at most {self.score:.1e}')
+        if self.mask is not None:
+            parts.append(f'masks differ in at most {self.mask:.2%} of their pixels')
+        if self.maps is not None:
+            parts.append(f'maps differ by at most {self.maps:.1e} of their largest value')
         if self.ties:
             parts.append(f'{self.ties} detections have no equal one, because of ties')
         return ', '.join(parts)
@@ -85,7 +93,7 @@ def compare(model: BaseModel, exported: ExportedPredictor, batches: Iterable[Ten
                 _compare_detections(agreement, expected.pred_instances, found.pred_instances, where)
             else:
                 difference = float((expected.pred_score - found.pred_score).abs().max())
-                agreement.score = max(agreement.score, difference)
+                agreement.largest('score', difference)
                 _require(difference <= SCORE, f'a probability differs by {difference:.1e}', where)
     return agreement
 
@@ -101,7 +109,7 @@ def compare_backbone(model: BaseModel, exported: ExportedModel, batches: Iterabl
         for theirs, ours in zip(expected, exported(images.numpy()).values(), strict=True):
             _require(ours.shape == tuple(theirs.shape), f'a map has the shape {ours.shape}', where)
             difference = float(np.abs(theirs.numpy() - ours).max() / theirs.abs().max())
-            agreement.maps = max(agreement.maps, difference)
+            agreement.largest('maps', difference)
             _require(difference <= SCORE, f'a map differs by {difference:.1e} of its largest value', where)
         agreement.images += len(images)
     return agreement
@@ -110,6 +118,7 @@ def compare_backbone(model: BaseModel, exported: ExportedModel, batches: Iterabl
 def _compare_detections(agreement: Agreement, expected: InstanceData, found: InstanceData, where: str) -> None:
     """Match the detections of one image. Detections of nearly equal scores may change places."""
     number = max(len(expected), len(found))
+    agreement.detections = (agreement.detections or 0) + number
     if not number:
         return
     distance = (expected.bboxes[:, None] - found.bboxes[None]).abs().amax(-1)
@@ -118,7 +127,6 @@ def _compare_detections(agreement: Agreement, expected: InstanceData, found: Ins
     ours, theirs = linear_sum_assignment(torch.where(fits, distance, 1.0).numpy())
     matched = fits[ours, theirs].numpy()
     ours, theirs = ours[matched], theirs[matched]
-    agreement.detections += number
     agreement.ties += number - len(ours)
     _require(
         agreement.ties <= max(1, TIES * agreement.detections),
@@ -127,13 +135,13 @@ def _compare_detections(agreement: Agreement, expected: InstanceData, found: Ins
     )
     if not len(ours):
         return
-    agreement.pixels = max(agreement.pixels, float(distance[ours, theirs].max()))
-    agreement.score = max(agreement.score, float(score[ours, theirs].max()))
+    agreement.largest('pixels', float(distance[ours, theirs].max()))
+    agreement.largest('score', float(score[ours, theirs].max()))
     if 'masks' in expected:
         masks, others = expected.masks[ours], found.masks[theirs]
         area = (masks | others).sum((1, 2)).clamp(min=1)
         mask = float(((masks != others).sum((1, 2)) / area).max())
-        agreement.mask = max(agreement.mask, mask)
+        agreement.largest('mask', mask)
         _require(mask <= MASK, f'{mask:.1%} of the pixels of a mask differ', where)
 
 

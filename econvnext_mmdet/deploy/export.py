@@ -221,6 +221,7 @@ def describe(cfg: Config, form: ExportForm, names: tuple[str, ...]) -> Metadata:
         std=tuple(form.std.flatten().tolist()) if form.normalize else (),
         channels_inside='RGB' if form.swap_channels else 'BGR',
         mask_threshold=form.model.roi_head.test_cfg.mask_thr_binary if masks else None,
+        test_cfg=cfg.model.get('test_cfg'),
     )
 
 
@@ -228,11 +229,15 @@ def tested_size(cfg: Config) -> dict[str, Any]:
     """How the test pipeline resizes an image, as the fields of :class:`~.metadata.Metadata`.
 
     Raises:
-        UserError: The pipeline does not resize.
+        UserError: The pipeline does not resize, or in a way that :class:`~.metadata.Metadata` cannot express.
     """
     steps = {type_name(step): step for step in test_steps(cfg)}
     edge, crop, resize = (steps.get(name) for name in ('ResizeEdge', 'CenterCrop', 'Resize'))
     if edge is not None and crop is not None:
+        if edge.get('edge', 'short') != 'short' or crop.get('auto_pad'):
+            raise UserError(
+                "expected ResizeEdge with edge='short', and CenterCrop without auto_pad, in the test pipeline"
+            )
         size = crop['crop_size']
         kind = dict(resize='crop', short_side=edge['scale'])
         resize = edge
@@ -245,7 +250,8 @@ def tested_size(cfg: Config) -> dict[str, Any]:
             f'config; found {", ".join(steps) or "no steps"}'
         )
     width, height = (size, size) if isinstance(size, int) else size
-    return dict(imgsz=(height, width), interpolation=resize.get('interpolation', 'bilinear'), **kind)
+    ways = {key: resize.get(key, default) for key, default in (('interpolation', 'bilinear'), ('backend', 'cv2'))}
+    return dict(imgsz=(height, width), **ways, **kind)
 
 
 def check_agreement(
@@ -256,16 +262,17 @@ def check_agreement(
     Raises:
         UserError: The outputs differ, see :func:`~.agreement.compare`, or the file has a fixed input size.
     """
+    images: list[np.ndarray] = []
+    source = 'images of the test set'
     try:
         paths = paths_in_dataset(cfg, 'test')
         images = list(load_images(cfg, [paths[place] for place in spread(len(paths), 6)]))
-    except UserError:
-        images = []
-    say(
-        f'comparing with PyTorch on {"images of the test set" if images else "drawn images, as there is no test set"}, '
-        'of sizes and in batches that were not used for the export'
-    )
-    batches = [batch_of(images, number, shape) for number, shape in CHECKED]
+    except UserError as error:
+        source = f'drawn images ({error})'
+    say(f'comparing with PyTorch on {source}, of sizes and in batches that were not used for the export')
+    # A trained model may find nothing in small images, so its own size comes too.
+    checked = (*CHECKED, (2, tested_size(cfg)['imgsz']))
+    batches = [batch_of(images, number, shape) for number, shape in checked]
     if options.backbone:
         exported = ExportedModel(str(path), options.threads)
         _check_dynamic(exported, model)

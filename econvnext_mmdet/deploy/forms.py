@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmdet.models import CascadeRoIHead, RetinaHead, RPNHead, StandardRoIHead
+from mmdet.models import CascadeRoIHead
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from ..models.common.distribution_head import DistributionHead
-from ..utils.errors import UserError
+from ..models.yolov10.head import YOLOv10Head
 from .nms import nms
+from .supported import check_classifier, check_one_stage, check_two_stage, stages
 
 INVALID = -1.0  # the score of a box that is no detection; real scores are from 0 to 1
 
@@ -100,10 +101,9 @@ class DenseForm(ExportForm):
         cls_scores, bbox_preds = head(self.model.extract_feat(self.prepare(images)))
         boxes, scores, labels = decode(head, cls_scores, bbox_preds, images.shape[-2:], head.test_cfg)
         scores = torch.where(scores > head.test_cfg.get('score_thr', 0), scores, INVALID)
-        # YOLOv10 has one box per object, so its settings have no NMS.
-        boxes, scores, labels = select(
-            boxes, scores, labels, head.test_cfg.get('nms'), head.test_cfg.get('max_per_img', 300)
-        )
+        # YOLOv10 has one box per object, so its head uses no NMS, and 300 boxes by default.
+        nms_cfg = None if isinstance(head, YOLOv10Head) else head.test_cfg.get('nms')
+        boxes, scores, labels = select(boxes, scores, labels, nms_cfg, head.test_cfg.get('max_per_img', 300))
         return finish(boxes, scores, labels)
 
 
@@ -149,7 +149,7 @@ class TwoStageForm(ExportForm):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The second stage: boxes (N, P * C, 4), scores and labels (N, P * C) of each proposal in each class."""
         roi_head = self.model.roi_head
-        heads, extractors = _stages(roi_head.bbox_head), _stages(roi_head.bbox_roi_extractor)
+        heads, extractors = stages(roi_head.bbox_head), stages(roi_head.bbox_roi_extractor)
         number, proposals = valid.shape
         rois = rois.reshape(-1, 4)
         torch._check(rois.shape[0] != 0)  # the box coder asks for it, and the export does not know the number
@@ -175,7 +175,7 @@ class TwoStageForm(ExportForm):
     def segment(self, feats: Sequence[Tensor], boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
         """The probabilities (N, K, 28, 28) of the masks of detections."""
         roi_head = self.model.roi_head
-        heads, extractors = _stages(roi_head.mask_head), _stages(roi_head.mask_roi_extractor)
+        heads, extractors = stages(roi_head.mask_head), stages(roi_head.mask_roi_extractor)
         number, most = labels.shape
         masks = [
             head(crop(extractor, feats, boxes.reshape(-1, 4), number)).sigmoid()
@@ -187,11 +187,6 @@ class TwoStageForm(ExportForm):
             label = labels.reshape(-1, 1, 1, 1).clamp(min=0).expand(-1, -1, *size)
             mask = mask.gather(1, label)
         return mask.reshape(number, most, *size)
-
-
-def _stages(part: Any) -> list:
-    """The heads or the extractors of all stages: a cascade has a list, other detectors have one."""
-    return list(part) if isinstance(part, nn.ModuleList) else [part]
 
 
 def decode(
@@ -344,25 +339,10 @@ def form_of(model: BaseModel, backbone: bool = False) -> ExportForm:
     if backbone:
         return BackboneForm(model).eval()
     if hasattr(model, 'roi_head'):
-        _check_type(model.rpn_head, (RPNHead,), 'model.rpn_head')
-        _check_type(model.roi_head, (StandardRoIHead, CascadeRoIHead), 'model.roi_head')
-        _check_nms(model.rpn_head.test_cfg, 'model.test_cfg.rpn')
-        _check_nms(model.roi_head.test_cfg, 'model.test_cfg.rcnn')
+        check_two_stage(model)
         return TwoStageForm(model).eval()
     if hasattr(model, 'bbox_head'):
-        _check_type(model.bbox_head, (RetinaHead, DistributionHead), 'model.bbox_head')
-        _check_nms(model.bbox_head.test_cfg, 'model.test_cfg')
+        check_one_stage(model)
         return DenseForm(model).eval()
+    check_classifier(model)
     return ClassifierForm(model).eval()
-
-
-def _check_type(part: nn.Module, known: tuple[type, ...], where: str) -> None:
-    if not isinstance(part, known):
-        names = ', '.join(kind.__name__ for kind in known)
-        raise UserError(f'cannot export {where} of the type {type(part).__name__}; expected one of {names}')
-
-
-def _check_nms(cfg: Any, where: str) -> None:
-    kind = (cfg.get('nms') or {}).get('type', 'nms')
-    if kind != 'nms':
-        raise UserError(f"cannot export {where}.nms of the type {kind}; expected type='nms'")

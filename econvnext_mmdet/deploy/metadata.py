@@ -28,12 +28,14 @@ class Metadata:
             cut out).
         short_side: The short side in pixels before the cut. None without a cut.
         interpolation: MMCV's name of the interpolation, such as 'bilinear'.
-        stride: The largest stride of the network. The file pads images to a multiple of it.
+        backend: The library that interpolates in the tests, 'cv2' or 'pillow'. Pillow also smooths what it shrinks.
+        stride: The file pads images to a multiple of it: ``pad_size_divisor`` of the data preprocessor.
         mean: The mean that the file subtracts, in the order of ``channels_inside``.
         std: The standard deviation by which the file divides.
         channels: The order of the input's channels.
         channels_inside: The order in which the network itself reads them.
         mask_threshold: A pixel belongs to a mask if its probability is at least this. None without masks.
+        test_cfg: The config's ``model.test_cfg``, which the file contains. None without such settings.
         weights: 'float32', 'float16' or 'int8'.
         producer: The program that wrote the file.
         version: The version of this program.
@@ -45,11 +47,13 @@ class Metadata:
     resize: str
     short_side: int | None
     interpolation: str
+    backend: str
     stride: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channels_inside: str
     mask_threshold: float | None = None
+    test_cfg: dict | None = None
     weights: str = 'float32'
     channels: str = 'BGR'
     producer: str = PRODUCER
@@ -84,12 +88,21 @@ class Metadata:
         try:
             read = {
                 key: texts[key]
-                for key in ('task', 'resize', 'interpolation', 'channels_inside', 'weights', 'channels', 'version')
+                for key in (
+                    'task',
+                    'resize',
+                    'interpolation',
+                    'backend',
+                    'channels_inside',
+                    'weights',
+                    'channels',
+                    'version',
+                )
             }
             names = json.loads(texts['names'])
             numbers = {
                 key: json.loads(texts[key])
-                for key in ('imgsz', 'short_side', 'stride', 'mean', 'std', 'mask_threshold')
+                for key in ('imgsz', 'short_side', 'stride', 'mean', 'std', 'mask_threshold', 'test_cfg')
             }
             return cls(
                 **read,
@@ -100,6 +113,7 @@ class Metadata:
                 mean=tuple(numbers['mean']),
                 std=tuple(numbers['std']),
                 mask_threshold=numbers['mask_threshold'],
+                test_cfg=numbers['test_cfg'],
             )
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,9 +29,10 @@ class ExportedPredictor(BaseModel):
         threads: The number of CPU threads. Defaults to None: the runtime decides.
         tasks: The tasks to accept, see :class:`~.metadata.Metadata`. Defaults to None: those of the class.
         num_classes: The number of classes to accept. Defaults to None: any.
+        test_cfg: The settings to accept, see :class:`~.metadata.Metadata`. Defaults to None: any.
 
     Raises:
-        UserError: The file cannot be used, or it has a different task or another number of classes.
+        UserError: The file cannot be used, or it has a different task, another number of classes or other settings.
     """
 
     tasks: tuple[str, ...]
@@ -41,6 +43,7 @@ class ExportedPredictor(BaseModel):
         threads: int | None = None,
         tasks: Sequence[str] | None = None,
         num_classes: int | None = None,
+        test_cfg: dict | None = None,
     ):
         super().__init__()  # the default data preprocessor only moves the images to the device
         self.exported = ExportedModel(path, threads)
@@ -54,6 +57,13 @@ class ExportedPredictor(BaseModel):
             raise UserError(
                 f'{path} has {len(metadata.names)} classes ({examples(metadata.names)}), and the model of the config '
                 f'has {num_classes}. {advice}'
+            )
+        wanted = json.loads(json.dumps(test_cfg))
+        if test_cfg is not None and wanted != metadata.test_cfg:
+            raise UserError(
+                f'{path} contains the settings model.test_cfg={metadata.test_cfg}, and the config has {wanted}. They '
+                'cannot change after the export. Give the config from which it was exported, or export it again with '
+                'the new settings.'
             )
         # The test pipeline may make a long image narrow. A file with a large stride pads it, as PyTorch does.
         self._smallest = 1 if metadata.stride >= SMALLEST_SIDE else SMALLEST_SIDE
@@ -159,7 +169,7 @@ def use_exported(cfg: Config, path: str) -> None:
         (part[name] for part in (cfg.model, roi_head) for name in ('head', 'bbox_head') if name in part), {}
     )
     last: Any = head[-1] if isinstance(head, (list, tuple)) else head
-    settings = dict(num_classes=last.get('num_classes'))
+    settings = dict(num_classes=last.get('num_classes'), test_cfg=cfg.model.get('test_cfg'))
     if is_classification(cfg):
         cfg.model = ConfigDict(type='ExportedClassifier', path=path, **settings)
     else:

@@ -1,4 +1,4 @@
-"""Run an exported detector or classifier on images. This file stands alone: it needs onnxruntime, NumPy and OpenCV."""
+"""Run an exported model on images. This file stands alone: it needs onnxruntime, NumPy, OpenCV and Pillow."""
 
 import argparse
 import json
@@ -7,31 +7,29 @@ import sys
 import cv2
 import numpy as np
 import onnxruntime
-
-INTERPOLATION = dict(bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC, area=cv2.INTER_AREA, nearest=cv2.INTER_NEAREST)
+from PIL import Image
 
 
 def resize(image: np.ndarray, info: dict) -> np.ndarray:
     """Resize an image (H, W, 3) as the tests of the model do: fit, stretch, or scale the short side and crop."""
-    (height, width), size, kind = image.shape[:2], info['imgsz'], INTERPOLATION[info['interpolation']]
-    if info['resize'] == 'stretch':
-        return cv2.resize(image, size[::-1], interpolation=kind)
+    (height, width), size, crop = image.shape[:2], info['imgsz'], info['resize'] == 'crop'
     scale = min(max(size) / max(height, width), min(size) / min(height, width))
-    scale = info['short_side'] / min(height, width) if info['resize'] == 'crop' else scale
-    image = cv2.resize(image, (int(width * scale + 0.5), int(height * scale + 0.5)), interpolation=kind)
-    top, left = ((image.shape[i] - size[i]) // 2 for i in (0, 1))
-    return image if info['resize'] == 'fit' else image[top : top + size[0], left : left + size[1]]
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
-    parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    return parser.parse_args()
+    factor, by, half = (info['short_side'], min(height, width), 0) if crop else (scale, 1, 0.5)
+    to = size[::-1] if info['resize'] == 'stretch' else [int(side * factor / by + half) for side in (width, height)]
+    if info['backend'] == 'pillow':
+        image = np.asarray(Image.fromarray(image).resize(to, Image.Resampling[info['interpolation'].upper()]))
+    else:
+        ways = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC, area=cv2.INTER_AREA)
+        image = cv2.resize(image, to, interpolation=ways[info['interpolation']])
+    top, left = (max(round((image.shape[i] - size[i]) / 2), 0) for i in (0, 1))
+    return image[top : top + size[0], left : left + size[1]] if crop else image
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file')
+    args = parser.parse_args()
     try:
         session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's exceptions have no common base

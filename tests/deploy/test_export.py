@@ -14,11 +14,13 @@ import pytest
 from econvnext_mmdet.benchmarks.exported_files import compare_files, file_table
 from econvnext_mmdet.deploy import run_onnx
 from econvnext_mmdet.deploy.agreement import check_images
-from econvnext_mmdet.deploy.export import ExportOptions, export, load_model
+from econvnext_mmdet.deploy.export import ExportOptions, export, load_model, tested_size
+from econvnext_mmdet.deploy.images import load_images
 from econvnext_mmdet.deploy.predictors import ExportedClassifier, ExportedDetector, use_exported
 from econvnext_mmdet.deploy.runtime import ExportedModel
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
+from econvnext_mmdet.utils.config import tested_dataset
 from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import HIDE, ROOT
@@ -197,17 +199,31 @@ def test_the_script_for_devices_names_unreadable_files(retinanet, shapes, tmp_pa
 
 
 @pytest.mark.parametrize(
-    'info, shape, expected',
+    'steps',
     [
-        (dict(resize='fit', imgsz=(96, 128)), (480, 640), (96, 128)),
-        (dict(resize='fit', imgsz=(96, 128)), (640, 480), (128, 96)),
-        (dict(resize='stretch', imgsz=(96, 128)), (640, 480), (96, 128)),
-        (dict(resize='crop', imgsz=(96, 96), short_side=100), (480, 640), (96, 96)),
+        [dict(type='Resize', scale=(96, 128), keep_ratio=True)],
+        [dict(type='Resize', scale=(128, 96))],
+        [dict(type='Resize', scale=(128, 96), backend='pillow', interpolation='bicubic')],
+        [dict(type='ResizeEdge', scale=100), dict(type='CenterCrop', crop_size=96)],
+        [
+            dict(type='ResizeEdge', scale=100, edge='short', backend='pillow', interpolation='bicubic'),
+            dict(type='CenterCrop', crop_size=(97, 96)),
+        ],
     ],
 )
-def test_the_script_for_devices_resizes_as_the_test_pipeline_does(info, shape, expected):
+@pytest.mark.parametrize('shape', [(480, 640), (641, 480), (167, 251), (50, 77)])
+def test_the_script_for_devices_makes_the_pixels_of_the_test_pipeline(built, tmp_path, steps, shape):
+    kind = 'classifier' if steps[0]['type'] == 'ResizeEdge' else 'retinanet'
+    cfg = built(kind).cfg.copy()
+    pipeline = tested_dataset(cfg).pipeline
+    resizing = [step for step in pipeline if 'Resize' in step['type'] or 'Crop' in step['type']]
+    place = pipeline.index(resizing[0])
+    tested_dataset(cfg).pipeline = [*pipeline[:place], *steps, *pipeline[place + len(resizing) :]]
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert run_onnx.resize(image, dict(info, interpolation='area')).shape[:2] == expected
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    (expected,) = load_images(cfg, [str(tmp_path / 'image.png')])
+    resized = run_onnx.resize(image, tested_size(cfg))
+    np.testing.assert_array_equal(resized.transpose(2, 0, 1), expected)
 
 
 @pytest.mark.parametrize(
