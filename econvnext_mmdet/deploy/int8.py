@@ -101,7 +101,9 @@ def quantize_onnx(model: onnx.ModelProto, images: Sequence[np.ndarray], metadata
         # Its symbolic shape inference fails on detectors.
         preparation.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
-        in_float = _attention((node.name, node.op_type, node.input, node.output) for node in nodes)
+        in_float = _attention(
+            ((node.name, node.op_type, node.input, node.output) for node in nodes), [model.graph.input[0].name]
+        )
         quantization.quantize_static(
             prepared,
             target,
@@ -137,7 +139,9 @@ def quantize_openvino(model: Any, images: Sequence[np.ndarray]) -> Any:
     nncf = library('nncf')
     ranges = library('nncf.quantization.range_estimator').RangeEstimatorParametersSet
     nncf.set_log_level(logging.ERROR)
-    quantized = _network(model) - _attention(_openvino_nodes(model))
+    quantized = _network(model) - _attention(
+        _openvino_nodes(model), [node.get_friendly_name() for node in model.get_parameters()]
+    )
     others = [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name() not in quantized]
     return nncf.quantize(
         model,
@@ -158,20 +162,26 @@ def _openvino_nodes(model: Any) -> Iterator[tuple[str, str, list[str], list[str]
         yield node.get_friendly_name(), node.get_type_name(), sources, [node.get_friendly_name()]
 
 
-def _attention(nodes: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) -> set[str]:
-    """The names of the nodes of channel attention: from the mean of a map to the multiplication by the map.
+def _attention(nodes: Iterable[tuple[str, str, Sequence[str], Sequence[str]]], images: Iterable[str]) -> set[str]:
+    """The names of the nodes of channel attention: from the mean of a map to where a map comes in again.
 
     These nodes compute on one position, so int8 would not make them faster. It would make the map less exact.
 
     Args:
         nodes: The name, the operator, the inputs and the outputs of each node, in the order of computation.
+        images: The names of the model's inputs.
     """
     names: set[str] = set()
-    pooled: set[str] = set()  # the outputs that depend on a mean and are not yet multiplied by a map
+    maps = set(images)  # the outputs that depend on the images, except on their shape only
+    pooled: set[str] = set()  # those of them that depend on means only
     for name, kind, inputs, outputs in nodes:
-        if kind in ('ReduceMean', 'GlobalAveragePool') or pooled.intersection(inputs):
+        found = maps.intersection(inputs)
+        if kind in ('Shape', 'ShapeOf') or not found:
+            continue
+        maps.update(outputs)
+        if kind in ('ReduceMean', 'GlobalAveragePool') or pooled & found:
             names.add(name)
-            if kind not in ('Mul', 'Multiply'):
+            if kind in ('ReduceMean', 'GlobalAveragePool') or found <= pooled:
                 pooled.update(outputs)
     return names
 

@@ -58,13 +58,14 @@ class ExportedPredictor(BaseModel):
                 f'{path} has {len(metadata.names)} classes ({examples(metadata.names)}), and the model of the config '
                 f'has {num_classes}. {advice}'
             )
-        wanted = json.loads(json.dumps(test_cfg))
-        if test_cfg is not None and wanted != metadata.test_cfg:
-            raise UserError(
-                f'{path} contains the settings model.test_cfg={metadata.test_cfg}, and the config has {wanted}. They '
-                'cannot change after the export. Give the config from which it was exported, or export it again with '
-                'the new settings.'
-            )
+        wanted, contained = json.loads(json.dumps(test_cfg or {})), metadata.test_cfg or {}
+        for key in wanted:
+            if wanted[key] != contained.get(key):
+                raise UserError(
+                    f'{path} contains model.test_cfg.{key}={contained.get(key)}, and the config has '
+                    f'model.test_cfg.{key}={wanted[key]}. The settings of an exported file cannot change. Give the '
+                    'config from which it was exported, or export the checkpoint again.'
+                )
         # The test pipeline may make a long image narrow. A file with a large stride pads it, as PyTorch does.
         self._smallest = 1 if metadata.stride >= SMALLEST_SIDE else SMALLEST_SIDE
 

@@ -14,13 +14,14 @@ import pytest
 from econvnext_mmdet.benchmarks.exported_files import compare_files, file_table
 from econvnext_mmdet.deploy import run_onnx
 from econvnext_mmdet.deploy.agreement import check_images
-from econvnext_mmdet.deploy.export import ExportOptions, export, load_model, tested_size
+from econvnext_mmdet.deploy.export import ExportOptions, export, load_model
+from econvnext_mmdet.deploy.export import tested_size as size_in_tests
 from econvnext_mmdet.deploy.images import load_images
 from econvnext_mmdet.deploy.predictors import ExportedClassifier, ExportedDetector, use_exported
 from econvnext_mmdet.deploy.runtime import ExportedModel
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
-from econvnext_mmdet.utils.config import tested_dataset
+from econvnext_mmdet.utils.config import tested_dataset as dataset_of_tests
 from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import HIDE, ROOT
@@ -125,6 +126,14 @@ def test_the_config_of_another_model_is_an_error(built, retinanet):
             predictor(**settings)
 
 
+def test_other_settings_than_those_of_the_file_are_an_error(retinanet):
+    detector, path = retinanet
+    cfg = copy.deepcopy(detector.cfg)
+    cfg.model.test_cfg.score_thr = 0.45
+    with pytest.raises(UserError, match=r'score_thr=0\.3, and the config has model\.test_cfg\.score_thr=0\.45'):
+        run_test(cfg, path)
+
+
 def test_detection_with_an_exported_file_needs_no_operators_of_mmcv(retinanet, shapes, tmp_path):
     detector, path = retinanet
     detector.cfg.dump(str(tmp_path / 'config.py'))
@@ -214,15 +223,15 @@ def test_the_script_for_devices_names_unreadable_files(retinanet, shapes, tmp_pa
 @pytest.mark.parametrize('shape', [(480, 640), (641, 480), (167, 251), (50, 77)])
 def test_the_script_for_devices_makes_the_pixels_of_the_test_pipeline(built, tmp_path, steps, shape):
     kind = 'classifier' if steps[0]['type'] == 'ResizeEdge' else 'retinanet'
-    cfg = built(kind).cfg.copy()
-    pipeline = tested_dataset(cfg).pipeline
+    cfg = copy.deepcopy(built(kind).cfg)
+    pipeline = dataset_of_tests(cfg).pipeline
     resizing = [step for step in pipeline if 'Resize' in step['type'] or 'Crop' in step['type']]
     place = pipeline.index(resizing[0])
-    tested_dataset(cfg).pipeline = [*pipeline[:place], *steps, *pipeline[place + len(resizing) :]]
+    dataset_of_tests(cfg).pipeline = [*pipeline[:place], *steps, *pipeline[place + len(resizing) :]]
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'image.png'), image)
     (expected,) = load_images(cfg, [str(tmp_path / 'image.png')])
-    resized = run_onnx.resize(image, tested_size(cfg))
+    resized = run_onnx.resize(image, size_in_tests(cfg))
     np.testing.assert_array_equal(resized.transpose(2, 0, 1), expected)
 
 

@@ -9,7 +9,7 @@ import pytest
 from econvnext_mmdet.datasets.shapes import make_shapes
 from econvnext_mmdet.deploy.export import ExportOptions, export
 from econvnext_mmdet.deploy.images import load_images
-from econvnext_mmdet.deploy.int8 import calibration_paths, quantize_onnx, quantize_openvino
+from econvnext_mmdet.deploy.int8 import _attention, calibration_paths, quantize_onnx, quantize_openvino
 from econvnext_mmdet.deploy.runtime import ExportedModel
 from econvnext_mmdet.engine.exporting import accuracy
 from econvnext_mmdet.engine.training import train
@@ -19,6 +19,21 @@ from ..integration.test_detector_training import narrow
 
 # The narrow backbone has 1, 1, 3 and 1 blocks in its stages. Each block has channel attention, and so has each stage.
 ATTENTION = 6 + 4
+
+
+@pytest.mark.parametrize('meets', ['Mul', 'Add', 'Concat'])
+def test_attention_ends_where_a_map_comes_in_again(meets):
+    nodes = [
+        ('stem', 'Conv', ['images', 'weight'], ['map']),
+        ('mean', 'ReduceMean', ['map'], ['pooled']),
+        ('squeeze', 'Conv', ['pooled', 'weight', 'bias'], ['squeezed']),
+        ('gate', 'HardSigmoid', ['squeezed'], ['gated']),
+        ('size', 'Shape', ['map'], ['shape']),
+        ('expand', 'Expand', ['gated', 'shape'], ['expanded']),
+        ('meet', meets, ['expanded', 'map'], ['joined']),
+        ('next', 'Conv', ['joined', 'weight'], ['output']),
+    ]
+    assert _attention(nodes, ['images']) == {'mean', 'squeeze', 'gate', 'expand', 'meet'}
 
 
 @pytest.fixture(scope='module')
