@@ -3,7 +3,6 @@
 import datetime
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -16,7 +15,7 @@ from torch import nn
 from ..utils.errors import UserError
 from ..utils.progress import progress_bar
 from .complexity import Complexity, count
-from .device import device_name, wait
+from .device import device_name, limited_threads, wait
 from .memory import check_memory, peaks
 from .networks import build, for_inference
 from .peers import DETECTORS, Entry
@@ -133,7 +132,8 @@ def compare(
         The result.
 
     Raises:
-        UserError: A runtime does not fit the device or the batch, a library is missing, or memory cannot be measured.
+        UserError: A runtime does not fit the device or the batch, a library is missing, or memory cannot be measured,
+            or not without the runtime eager.
     """
     jobs = [Job(entry, batch_size, shape or entry.size) for entry in entries]
     return _compare([jobs], runtimes, rounds, threads, memory)
@@ -151,6 +151,9 @@ def compare_sizes(
     The sizes of one network take turns, like the networks in :func:`compare`, and the networks follow one another. The
     arguments are those of :func:`compare`.
     """
+    for name in runtimes:
+        if name.endswith('-int8') or name == 'train':
+            raise UserError(f'{name} cannot run every size of a batch from 1 to {BATCH_SIZES[-1]}; remove it')
     cases = [(1, size) for size in SIZES] + [(batch_size, SIZES[0]) for batch_size in BATCH_SIZES]
     groups = [[Job(entry, batch_size, (size, size)) for batch_size, size in cases] for entry in entries]
     return _compare(groups, runtimes, rounds, threads, memory)
@@ -165,10 +168,12 @@ def _compare(
         check_runtimes(runtimes, batch_size)
     if memory:
         check_memory()
+        if 'eager' not in runtimes:
+            raise UserError(f'memory is measured in the runtime eager; got {", ".join(runtimes)}. Add eager.')
     entries = list(dict.fromkeys(job.entry for job in jobs))
     failures: list[str] = []
     measurements: list[Measurement] = []
-    with _threads(threads) as used, progress_bar(auto_refresh=False) as progress:
+    with limited_threads(threads) as used, progress_bar(auto_refresh=False) as progress:
         counts = {job: _count(job, for_inference(build(job.entry))) for job in _track(progress, jobs, 'counting')}
         for runtime in runtimes:
             for group in groups:
@@ -195,17 +200,6 @@ def _compare(
         measurements,
         failures,
     )
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[int]:
-    """Set the number of PyTorch's threads for a block, and yield it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield threads or before
-    finally:
-        torch.set_num_threads(before)
 
 
 def _track(progress: Progress, items: Sequence, description: str) -> Iterator:

@@ -2,9 +2,14 @@
 
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+# Writing 5 into it sets the peak of this process's memory back to what it uses now. Only Linux has it.
+RESET = Path('/proc/self/clear_refs')
 
 
 def wait(on_gpu: bool) -> None:
@@ -28,3 +33,14 @@ def process_memory(field: str) -> float:
     """A field of Linux's memory statistics for this process, such as 'VmRSS' (now) or 'VmHWM' (the peak), in MiB."""
     status = Path('/proc/self/status').read_text(encoding='utf-8')
     return int(re.findall(rf'{field}:\s+(\d+) kB', status)[0]) / 1024
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[int]:
+    """Set the number of PyTorch's threads for a block, and yield it. None leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield threads or before
+    finally:
+        torch.set_num_threads(before)

@@ -24,6 +24,7 @@ from ..utils.config import is_classification
 from ..utils.errors import UserError
 from ..utils.model import prefer_channels_last
 from ..utils.progress import progress_bar
+from .device import limited_threads
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,12 @@ def compare_files(
     for file in files:
         if not is_exported(file):
             raise UserError(f'{file} is no exported file: expected an .onnx file or a folder with an .xml file')
-    if threads is not None:
-        torch.set_num_threads(threads)
     kind = ExportedClassifier if is_classification(cfg) else ExportedDetector
     exported: list[ExportedPredictor] = [kind(file, threads).eval() for file in files]
     model = fuse(load_model(cfg, checkpoint)[0])
     prefer_channels_last(model)
-    times = _time(cfg, [model, *exported], images)
+    with limited_threads(threads):
+        times = _time(cfg, [model, *exported], images)
     results = []
     for file, predictor, measured in zip((checkpoint, *files), (model, *exported), times):
         metrics = accuracy(cfg, file, cfg)

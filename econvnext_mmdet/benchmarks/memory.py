@@ -5,16 +5,13 @@ import gc
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
 
 from ..utils.errors import UserError
-from .device import process_memory
+from .device import RESET, process_memory
 from .runtimes import Job, prepare
-
-RESET = Path('/proc/self/clear_refs')
 
 
 def check_memory() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..deploy.forms import form_of
 from ..deploy.libraries import library
 from ..deploy.onnx_file import INPUT, OPSET, build_onnx
+from ..deploy.runtime import compile_openvino, onnxruntime_session
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from .networks import TensorNetwork, build, for_inference
@@ -41,14 +42,15 @@ def default_runtimes() -> list[str]:
 
 
 def check_runtimes(runtimes: Sequence[str], batch_size: int) -> None:
-    """Check that the device and the size of the batch allow the runtimes.
+    """Check that the device and the size of the batch allow the runtimes, and that their libraries are here.
 
     Args:
         runtimes: The names of runtimes.
         batch_size: Images per call.
 
     Raises:
-        UserError: A runtime is unknown or not for this device, or the batch is too small or too large for it.
+        UserError: A runtime is unknown or not for this device, the batch is too small or too large for it, or a library
+            is missing.
     """
     for name in runtimes:
         if name not in RUNTIMES:
@@ -61,6 +63,11 @@ def check_runtimes(runtimes: Sequence[str], batch_size: int) -> None:
             raise UserError(
                 'the runtime train needs --batch-size 2 or more, because a BatchNorm needs more than one value'
             )
+        if name not in TORCH:
+            for needed in ('onnx', 'onnxscript', name.removesuffix('-int8')):
+                library(needed)
+        if name == 'openvino-int8':
+            library('nncf')
 
 
 def prepare(job: Job, runtime: str, threads: int) -> Callable[[], object]:
@@ -124,8 +131,6 @@ def _onnx(network: nn.Module, images: Tensor) -> tuple[onnx.ModelProto, np.ndarr
     A two-stage detector chooses regions depending on the data, which cannot be exported directly. It takes the form of
     ``tools/export.py``, from uint8 images to detections.
     """
-    library('onnx')
-    library('onnxscript')
     if isinstance(network, TensorNetwork) and hasattr(network.model, 'roi_head'):
         return build_onnx(form_of(network.model), OPSET, {}), (255 * images).byte().numpy()
     with torch.no_grad():
@@ -137,31 +142,23 @@ def _onnx(network: nn.Module, images: Tensor) -> tuple[onnx.ModelProto, np.ndarr
 
 
 def _onnxruntime(model: onnx.ModelProto, images: np.ndarray, int8: bool, threads: int) -> Callable[[], object]:
-    ort = library('onnxruntime')
     if int8:
         from ..deploy.int8 import quantize_onnx  # the import takes seconds
 
         model = quantize_onnx(model, _calibration(images), {})
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = threads
-    # Its idle threads would spin while other networks are timed.
-    options.add_session_config_entry('session.force_spinning_stop', '1')
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+    session = onnxruntime_session(model.SerializeToString(), threads)
     inputs = {session.get_inputs()[0].name: images}
     return lambda: session.run(None, inputs)
 
 
 def _openvino(model: onnx.ModelProto, images: np.ndarray, int8: bool, threads: int) -> Callable[[], object]:
-    ov = library('openvino')
-    graph: Any = ov.Core().read_model(model.SerializeToString())
+    graph: Any = library('openvino').Core().read_model(model.SerializeToString())
     graph.reshape(images.shape)  # the form of a two-stage detector has a dynamic size
     if int8:
         from ..deploy.int8 import quantize_openvino  # the import takes seconds
 
         graph = quantize_openvino(graph, _calibration(images))
-    settings = dict(PERFORMANCE_HINT='LATENCY', INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=threads)
-    compiled = ov.compile_model(graph, 'CPU', settings)
+    compiled = compile_openvino(graph, threads)
     return lambda: compiled(images)
 
 

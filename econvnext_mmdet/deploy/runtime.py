@@ -90,15 +90,40 @@ class ExportedModel:
         return dict(zip(self._session.output_names, self._session.run(np.ascontiguousarray(images))))
 
 
+def onnxruntime_session(model: str | bytes, threads: int | None) -> Any:
+    """Open an ONNX model, by its path or its bytes, with ONNX Runtime on the CPU. It logs errors only.
+
+    Args:
+        model: The path or the bytes.
+        threads: The number of CPU threads. None: ONNX Runtime decides.
+    """
+    ort = library('onnxruntime')
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+
+
+def compile_openvino(model: Any, threads: int | None) -> Any:
+    """Compile an ``openvino.Model`` for one call after another on the CPU, in float32.
+
+    Args:
+        model: The model.
+        threads: The number of CPU threads. None: OpenVINO decides.
+    """
+    # Where the CPU has bfloat16, OpenVINO would compute in it.
+    settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+    if threads is not None:
+        settings['INFERENCE_NUM_THREADS'] = threads
+    return library('openvino').compile_model(model, 'CPU', settings)
+
+
 class _OnnxSession:
     def __init__(self, file: Path, threads: int | None):
         ort = library('onnxruntime')
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only
-        if threads is not None:
-            options.intra_op_num_threads = threads
         try:
-            self._session = ort.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
+            self._session = onnxruntime_session(str(file), threads)
         except Exception as error:  # its exceptions have no common base
             raise _unreadable(file, error, f'onnxruntime {ort.__version__}') from error
         (self._input,) = self._session.get_inputs()
@@ -114,13 +139,9 @@ class _OnnxSession:
 class _OpenVINOSession:
     def __init__(self, file: Path, threads: int | None):
         ov = library('openvino')
-        # Where the CPU has bfloat16, OpenVINO would compute in it.
-        settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
-        if threads is not None:
-            settings['INFERENCE_NUM_THREADS'] = threads
         try:
             model = ov.Core().read_model(file)
-            self._compiled = ov.compile_model(model, 'CPU', settings)
+            self._compiled = compile_openvino(model, threads)
         except Exception as error:  # RuntimeError, but also others for damaged files
             raise _unreadable(file, error, f'openvino {ov.__version__}') from error
         self.metadata = {

@@ -160,6 +160,15 @@ def test_mistakes_are_explained(monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             runtimes.check_runtimes(names, batch_size)
+    entries = peers.choose(['resnet18'])
+    with pytest.raises(UserError, match='memory is measured in the runtime eager; got channels_last. Add eager.'):
+        comparison.compare(entries, ['channels_last'], memory=True)
+    for name in ('train', 'openvino-int8'):
+        with pytest.raises(UserError, match=f'{name} cannot run every size of a batch from 1 to 8; remove it'):
+            comparison.compare_sizes(entries, [name])
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    with pytest.raises(UserError, match='nncf is not installed'):
+        comparison.compare(entries, ['eager', 'openvino-int8'])
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(UserError, match=r'timm is not installed.*pip install "econvnext_mmdet\[benchmark\]"'):
         networks.build(entry_of('resnet18'))
