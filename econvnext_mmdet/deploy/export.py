@@ -271,7 +271,7 @@ def check_agreement(
         source = f'drawn images ({error})'
     say(f'comparing with PyTorch on {source}, of sizes and in batches that were not used for the export')
     # A trained model may find nothing in small images, so its own size comes too.
-    checked = (*CHECKED, (2, tested_size(cfg)['imgsz']))
+    checked = (*CHECKED, (1, tested_size(cfg)['imgsz']))
     batches = [batch_of(images, number, shape) for number, shape in checked]
     if options.backbone:
         exported = ExportedModel(str(path), options.threads)

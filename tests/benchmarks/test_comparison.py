@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,13 +104,20 @@ def test_a_point_is_on_the_frontier_if_no_other_beats_it():
     assert comparison_report.frontier([]) == []
 
 
-def test_functions_take_turns_and_the_first_rounds_do_not_count():
-    seen = []
+def test_functions_take_turns_and_only_second_runs_of_late_rounds_count(monkeypatch):
+    """The n-th run of a function takes n seconds on a clock of the test."""
+    seen, now = [], [0.0]
+
+    def run(name):
+        seen.append(name)
+        now[0] += seen.count(name)
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None)
+    monkeypatch.setattr(comparison, 'time', clock)
     with progress_bar(auto_refresh=False) as progress:
-        calls = [lambda: seen.append('a'), lambda: seen.append('b')]
-        times = comparison.take_turns(calls, 3, progress, 'timing')
+        times = comparison.take_turns([lambda: run('a'), lambda: run('b')], 3, progress, 'timing')
     assert seen == 5 * ['a', 'a', 'b', 'b']
-    assert [len(measured) for measured in times] == [3, 3] and min(times[0]) >= 0
+    assert times == [[6000, 8000, 10000]] * 2
 
 
 def test_the_result_survives_json(result, tmp_path):
