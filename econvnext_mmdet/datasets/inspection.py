@@ -15,23 +15,23 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, redirect_stdout
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
-import mmcv
 import numpy as np
 from matplotlib.figure import Figure
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.bbox import get_box_tensor
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from ..evaluation.coco_format import find_bad_masks, find_malformed
 from ..evaluation.tables import align
-from ..utils.config import datasets_of, evaluators_of, judges_parts
+from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
 from ..utils.files import no_garbage_collection, whole_file
@@ -47,10 +47,12 @@ from .checks import (
 )
 from .classes import unify_classes
 from .dataset_files import classes_of, find_absent, is_local_coco, paths_of, read_annotations, spread
+from .usable import count_usable
 
 EXAMPLES = 3  # per finding
 # COCO's sizes, as ranges of the area in pixels.
 SIZES = dict(small=(0, 32**2), medium=(32**2, 96**2), large=(96**2, float('inf')))
+NEARLY_BLACK = 32  # of 255; below, at most 13 of 16 bits are used
 READERS = 4  # threads that read images; hashing and decoding release Python's interpreter lock
 
 
@@ -272,7 +274,7 @@ def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: boo
             for what, paths in find_absent(images, folder).items():
                 findings.add('error', f'images that {what}', sorted(paths))
             if read_images:
-                _inspect_images(inspection, findings, images, folder)
+                _inspect_images(inspection, findings, images, folder, _loader(dataset))
     inspection.findings = findings.listed()
     return inspection
 
@@ -283,11 +285,11 @@ def _inspect_annotations(
     """Count well-formed annotations and find problems in them. Fills the inspection, and adds to the findings."""
     images, annotations = coco['images'], coco.get('annotations', [])
     names = {category['id']: category['name'] for category in coco['categories']}
-    classes = findings.attempt(classes_of, dataset)
-    if classes is None:
-        classes = list(names.values())
+    configured = findings.attempt(classes_of, dataset)
+    classes = list(names.values()) if configured is None else configured
     in_order = in_order_of(dataset, needs['pycocotools'])
-    left_out, lacking = findings.attempt(check_classes, classes, list(names.values()), in_order) or ([], [])
+    checked = findings.attempt(check_classes, classes, list(names.values()), in_order)
+    left_out, lacking = checked or ([], [])
     findings.add('warning', 'classes of the file that the config leaves out', left_out)
     findings.add('warning', 'classes of the config that the file lacks', lacking)
     findings.add(
@@ -332,15 +334,8 @@ def _inspect_annotations(
     ):
         findings.add('warning', what, [f'annotation {i}' for i in ids[which][:EXAMPLES]], int(which.sum()))
 
-    used = np.isin(labels, [label for label, name in enumerate(names.values()) if name in classes])
-    empty = np.setdiff1d(np.arange(len(images)), of_image[used & ~(crowd | flat | outside)])
-    findings.add('warning', 'images without boxes', [images[i]['file_name'] for i in empty[:EXAMPLES]], len(empty))
-    filters = dataset.get('filter_cfg') or {}
-    kept = sizes.min(axis=1) >= filters.get('min_size', 0)
-    if filters.get('filter_empty_gt'):
-        kept &= np.isin(np.arange(len(images)), of_image[used])
-    if not kept.any() and not dataset.get('test_mode'):
-        findings.state('error', f"the config's classes and its filter_cfg, {dict(filters)}, leave no image to train on")
+    if configured is not None and checked is not None:
+        _inspect_usable(findings, dataset)
 
     # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
     # with a malformed mask is ignored. If masks are not used, a file without any mask is fine.
@@ -354,26 +349,72 @@ def _inspect_annotations(
             )
 
 
-def _inspect_images(inspection: Inspection, findings: _Findings, images: list[dict], folder: str) -> None:
-    """Read every existing image, and check that it decodes and has the annotated size. Collects the hashes."""
+def _inspect_usable(findings: _Findings, dataset: dict) -> None:
+    """Find what MMDetection leaves out of a well-formed file, with MMDetection's own dataset."""
+    with redirect_stdout(io.StringIO()):  # pycocotools prints
+        built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True, 'serialize_data': False})
+        built.data_list = built.load_data_list()
+    folder = paths_of(dataset)[1]
+    names = {info['img_id']: os.path.relpath(info['img_path'], folder) for info in built.data_list}
+    empty = [
+        info['img_id'] for info in built.data_list if all(instance.get('ignore_flag') for instance in info['instances'])
+    ]
+    findings.add('warning', 'images without boxes', [names[i] for i in empty[:EXAMPLES]], len(empty))
+    if built.test_mode:
+        return
+    kept = built.filter_data()
+    if not kept:
+        filters = dict(dataset.get('filter_cfg') or {})
+        findings.state('error', f"the config's classes and its filter_cfg, {filters}, leave no image to train on")
+        return
+    used = {info['img_id'] for info in kept}
+    others = [name for i, name in names.items() if i not in used]
+    findings.add('warning', 'images that filter_cfg leaves out of training', others)
+    for problem in findings.attempt(count_usable(built, kept).problems, classes_of(dataset)) or ():
+        findings.state('warning', problem)
+
+
+def _inspect_images(
+    inspection: Inspection, findings: _Findings, images: list[dict], folder: str, load: Callable[[dict], dict | None]
+) -> None:
+    """Read every existing image, and check that it decodes and has the annotated size. Collects the hashes.
+
+    Args:
+        inspection: The inspection to fill.
+        findings: What was found so far.
+        images: The images of the annotation file.
+        folder: Their folder.
+        load: The step of the pipeline that loads an image.
+    """
     existing = [image for image in images if _length(os.path.join(folder, image['file_name']))]
     # On Ctrl-C, closing the results cancels the images that are not read yet. Otherwise the pool would read them all.
     with (
         ThreadPoolExecutor(READERS) as pool,
         progress_bar() as progress,
-        closing(_read_all(pool, [os.path.join(folder, image['file_name']) for image in existing])) as read,
+        closing(_read_all(pool, [os.path.join(folder, image['file_name']) for image in existing], load)) as results,
     ):
-        unreadable, wrong = [], []
-        for image, (digest, shape) in zip(existing, progress.track(read, len(existing), description=inspection.split)):
-            if digest is not None and image['file_name'] not in inspection.hashes.setdefault(digest, []):
-                inspection.hashes[digest].append(image['file_name'])
-            expected = (image['height'], image['width'])
-            if shape is None:
-                unreadable.append(image['file_name'])
-            elif shape != expected:
-                wrong.append(f'{image["file_name"]}: {shape[1]} x {shape[0]} instead of {expected[1]} x {expected[0]}')
-    findings.add('error', 'images that cannot be read: damaged, in an unknown format or without permission', unreadable)
-    findings.add('error', 'images of a different size than annotated', wrong)
+        places: dict[str, list[str]] = {name: [] for name in ('unreadable', 'wrong', 'dark')}
+        for image, read in zip(existing, progress.track(results, len(existing), description=inspection.split)):
+            name, expected = image['file_name'], (image['height'], image['width'])
+            if read.digest is not None and name not in inspection.hashes.setdefault(read.digest, []):
+                inspection.hashes[read.digest].append(name)
+            if read.shape is None:
+                places['unreadable'].append(name)
+            elif read.shape != expected:
+                height, width = read.shape
+                places['wrong'].append(f'{name}: {width} x {height} instead of {expected[1]} x {expected[0]}')
+            if read.dark:
+                places['dark'].append(name)
+    for severity, what, fault in (
+        ('error', 'images that cannot be read: damaged, in an unknown format or without permission', 'unreadable'),
+        ('error', 'images of a different size than annotated', 'wrong'),
+        (
+            'warning',
+            'images of 16 bits that are nearly black, because the loader keeps the upper 8 bits: scale them to all 16',
+            'dark',
+        ),
+    ):
+        findings.add(severity, what, places[fault])
     findings.add(
         'warning',
         'images with identical content',
@@ -381,11 +422,32 @@ def _inspect_images(inspection: Inspection, findings: _Findings, images: list[di
     )
 
 
+class _ReadImage(NamedTuple):
+    """What is known of an image file.
+
+    Attributes:
+        digest: The hash of the file. None if it cannot be read.
+        shape: Height and width of the image. None if it cannot be decoded.
+        dark: It has 16 bits, and is nearly black with the upper 8 of them.
+    """
+
+    digest: str | None = None
+    shape: tuple[int, int] | None = None
+    dark: bool = False
+
+
+def _loader(dataset: dict) -> Callable[[dict], dict | None]:
+    """The first step of a dataset's pipeline that loads images. It decides on channels and on EXIF's orientation."""
+    steps = dataset.get('pipeline') or ()
+    loading = [step for step in steps if type_name(step).startswith('LoadImage')]
+    return TRANSFORMS.build(loading[0] if loading else dict(type='LoadImageFromFile'))
+
+
 def _read_all(
-    pool: ThreadPoolExecutor, paths: list[str]
-) -> Generator[tuple[str | None, tuple[int, int] | None], None, None]:
+    pool: ThreadPoolExecutor, paths: list[str], load: Callable[[dict], dict | None]
+) -> Generator[_ReadImage, None, None]:
     """Yield the result of :func:`_read` for each file. Closing the generator cancels files that are not read yet."""
-    yield from pool.map(_read, paths)
+    yield from pool.map(partial(_read, load=load), paths)
 
 
 def _length(path: str) -> int:
@@ -393,22 +455,27 @@ def _length(path: str) -> int:
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
-def _read(path: str) -> tuple[str | None, tuple[int, int] | None]:
-    """Read an image as training does.
-
-    Returns:
-        The hash of the file, or None if it cannot be read; and the (height, width) of the image, or None if it cannot
-        be decoded.
-    """
+def _read(path: str, load: Callable[[dict], dict | None]) -> _ReadImage:
+    """Read an image file, and decode it with the loader of the config."""
     try:
         content = Path(path).read_bytes()
     except OSError:
-        return None, None
+        return _ReadImage()
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     try:
-        image = mmcv.imfrombytes(content)
-    except cv2.error:  # for example if the image has more pixels than OpenCV accepts
+        loaded = load(dict(img_path=path))
+        image = None if loaded is None else loaded['img']
+    except Exception:  # each decoder has its own exceptions, for example for too many pixels
         image = None
-    return hashlib.blake2b(content, digest_size=16).hexdigest(), None if image is None else image.shape[:2]
+    if image is None:
+        return _ReadImage(digest)
+    dark = image.dtype == np.uint8 and image.max() < NEARLY_BLACK and _has_16_bits(content)
+    return _ReadImage(digest, image.shape[:2], dark)
+
+
+def _has_16_bits(content: bytes) -> bool:
+    with Image.open(io.BytesIO(content)) as header:
+        return header.mode.startswith('I')
 
 
 def _find_leaks(inspections: Iterable[Inspection]) -> None:
@@ -480,7 +547,9 @@ def _drawn(dataset: BaseDataset, indices: Iterable[int]) -> Iterator[np.ndarray]
         truth = sample['data_samples'].gt_instances
         truth.bboxes = get_box_tensor(truth.bboxes)
         # Pipelines load BGR, and photometric augmentation makes floats outside 0 to 255.
-        image = sample['inputs'].clamp(0, 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
+        # Those of one channel would be drawn in false colours.
+        pixels = sample['inputs'].expand(3, -1, -1) if len(sample['inputs']) == 1 else sample['inputs']
+        image = pixels.clamp(0, 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
         with quiet_drawing():
             visualizer.add_datasample('', np.ascontiguousarray(image), sample['data_samples'], draw_pred=False)
         yield visualizer.get_image()

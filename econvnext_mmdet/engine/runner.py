@@ -17,7 +17,7 @@ from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators
 from .config_checks import check_settings
-from .hooks import CocoTableHook, DatasetPartsHook
+from .hooks import CocoTableHook, DatasetPartsHook, UsableDataHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
@@ -59,6 +59,7 @@ def build_runner(cfg: Config) -> Runner:
     keep_freed_memory()
     _own_visualizer(cfg)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.register_hook(UsableDataHook())
     runner.register_hook(DatasetPartsHook())
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
     return runner

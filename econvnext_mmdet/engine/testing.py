@@ -22,6 +22,7 @@ from ..utils.files import check_extension, check_writable
 from ..utils.model import unwrap
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
+from .hooks import FolderVisualizationHook
 from .runner import build_runner, check_before_run
 
 
@@ -42,8 +43,8 @@ def test(
         out: A file for the predictions: ``.pkl`` in the format of MMDetection and MMPretrain, or ``.json`` in COCO's
             results format, for detectors. Defaults to None.
         show: Show each image with its predictions in a window. Defaults to False.
-        show_dir: A folder for pictures. The pictures of a detector show ground truth and detections side by side.
-            Defaults to None.
+        show_dir: A folder for pictures. The pictures of a detector show ground truth and detections side by side, in
+            the subfolders of their images. Defaults to None.
         wait_time: The seconds for which ``show`` shows an image. Defaults to 2.
         tta: Use test-time augmentation: ``tta_model`` and ``tta_pipeline`` of the config, or else the image and its
             mirror image. By default, a detector then merges the detections by NMS, and a classifier averages the
@@ -111,6 +112,8 @@ def _visualize(cfg: Config, show: bool, show_dir: str | None, wait_time: float) 
         hook.update(enable=True, interval=1, show=show, out_dir=show_dir, wait_time=wait_time)
     else:
         trigger_visualization_hook(cfg, ConfigDict(show=show, show_dir=show_dir, wait_time=wait_time))
+        if type_name(hook) == 'DetVisualizationHook':
+            hook.type = FolderVisualizationHook.__name__
 
 
 def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:

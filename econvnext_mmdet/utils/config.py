@@ -115,6 +115,11 @@ def explain_user_errors() -> Iterator[None]:
                 'the training set has fewer images than a batch, and an incomplete batch is dropped; lower '
                 'train_dataloader.batch_size, or run tools/check_dataset.py to see whether filter_cfg leaves out images'
             ) from error
+        if 'need at least one array to concatenate' in text:
+            raise UserError(
+                'a dataset has no image, or filter_cfg leaves out all of its images: filter_empty_gt those without '
+                'annotations, and min_size those with a shorter side. Correct the annotation file or filter_cfg.'
+            ) from error
         if 'Expected more than 1 value per channel when training' in text:
             raise UserError(
                 'BatchNorm cannot train on a batch of one image; set train_dataloader.drop_last=True or another '

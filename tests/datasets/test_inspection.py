@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS
+from PIL import Image
 from pycocotools.coco import COCO
 
 from econvnext_mmdet.datasets import inspection
@@ -146,9 +147,9 @@ def test_counts_agree_with_pycocotools(cfg):
         ),
         (
             lambda c: [item.update(category_id=c['categories'][0]['id'], iscrowd=1) for item in c['annotations']],
-            'warning',
-            'images without boxes',
-            '000000.jpg, 000001.jpg, 000002.jpg',
+            'error',
+            'training would use no box',
+            '',
         ),
         (
             lambda c: c['annotations'].clear(),
@@ -264,6 +265,41 @@ def test_each_problem_of_the_images_is_found(cfg, monkeypatch):
     assert found['images with identical content'].examples == ['000004.jpg = 000005.jpg']
     leak = findings(inspections, 'val, test')['images that are also in the training data']
     assert leak.severity == 'error' and leak.examples == ['000000.jpg = 000006.jpg']
+
+
+def test_images_are_loaded_as_the_config_loads_them(cfg):
+    """A photograph with EXIF's orientation has the annotated size only for the loader that the boxes were made for."""
+    path = f'{cfg.root}/train/000000.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.open(path).resize((64, 32)).save(path, exif=exif)
+    edit(cfg, lambda c: c['images'][0].update(width=64, height=32))
+    what = 'images of a different size than annotated'
+    assert findings(inspect_config(cfg))[what].examples == ['000000.jpg: 32 x 64 instead of 64 x 32']
+    cfg.train_dataloader.dataset.pipeline[0].color_type = 'color_ignore_orientation'
+    assert what not in findings(inspect_config(cfg))
+
+
+def test_nearly_black_images_are_named(cfg):
+    pixels = np.random.default_rng(0).integers(0, 2**12, (64, 64), dtype=np.uint16)
+    for number, factor in ((1, 1), (2, 16)):
+        cv2.imwrite(f'{cfg.root}/train/{number}.png', pixels * factor)
+    edit(cfg, lambda c: [c['images'][i].update(file_name=f'{i}.png', width=64, height=64) for i in (1, 2)])
+    found = findings(inspect_config(cfg))
+    (dark,) = (finding for name, finding in found.items() if name.startswith('images of 16 bits'))
+    assert dark.examples == ['1.png']
+
+
+def test_samples_of_one_channel_are_drawn_in_gray(cfg, tmp_path):
+    cfg.train_dataloader.dataset.pipeline[0].color_type = 'grayscale'
+    cfg.train_dataloader.dataset.pipeline = [
+        step for step in cfg.train_dataloader.dataset.pipeline if 'Photo' not in step['type']
+    ]
+    edit(cfg, lambda c: c['annotations'].clear())
+    cfg.train_dataloader.dataset.filter_cfg = None
+    draw_samples(cfg, str(tmp_path / 'samples.png'), count=1)
+    picture = cv2.imread(str(tmp_path / 'samples.png')).astype(int)
+    assert abs(picture - picture.mean(axis=2, keepdims=True)).max() <= 2
 
 
 def test_malformed_annotations_do_not_hide_problems_of_the_images(cfg):
@@ -425,12 +461,12 @@ def test_ctrl_c_stops_reading_images(cfg, monkeypatch):
     monkeypatch.setattr(inspection, 'READERS', 1)
     read = []
 
-    def interrupted(path):
+    def interrupted(path, load):
         read.append(path)
         time.sleep(0.05)
         if len(read) == 2:
             raise KeyboardInterrupt
-        return path, (64, 64)
+        return inspection._ReadImage(path, (64, 64))
 
     monkeypatch.setattr(inspection, '_read', interrupted)
     with pytest.raises(KeyboardInterrupt):

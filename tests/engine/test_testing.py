@@ -1,6 +1,9 @@
+import copy
 import json
+import os
 import pickle
 import re
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -55,6 +58,34 @@ def test_each_run_of_a_process_has_its_own_visualizer(in_config, trained, shapes
         cfg.pop('visualizer')
     run_test(cfg, str(trained[0] / 'epoch_2.pth'), show_dir=str(tmp_path / 'pictures'))
     assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 6
+
+
+@pytest.mark.parametrize('joined', [False, True], ids=['one-file', 'two-files'])
+def test_pictures_of_images_with_one_name_in_several_folders_do_not_overwrite_each_other(
+    joined, trained, shapes, cfg, tmp_path
+):
+    shutil.copytree(shapes, tmp_path / 'data')
+    file = tmp_path / 'data' / 'annotations' / 'val.json'
+    coco = json.loads(file.read_text())
+    names = [f'seq{i % 2}/{i // 2}.jpg' for i in range(len(coco['images']))]
+    for image, name in zip(coco['images'], names):
+        (tmp_path / 'data' / 'val' / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'data' / 'val' / image['file_name']).rename(tmp_path / 'data' / 'val' / name)
+        image['file_name'] = name
+    file.write_text(json.dumps(coco))
+    dataset = cfg.test_dataloader.dataset
+    dataset.data_root, cfg.test_evaluator.ann_file = f'{tmp_path}/data/', str(file)
+    expected = names
+    if joined:
+        other = copy.deepcopy(dataset)
+        other.data_root = f'{shapes}/'
+        cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, other])
+        common = os.path.commonpath([shapes, tmp_path])
+        expected = [os.path.relpath(tmp_path / 'data' / 'val' / name, common) for name in names]
+        expected += [os.path.relpath(path, common) for path in (shapes / 'val').glob('*.jpg')]
+    run_test(cfg, str(trained[0] / 'epoch_2.pth'), show_dir=str(tmp_path / 'pictures'))
+    found = [str(path.relative_to(tmp_path / 'pictures')) for path in (tmp_path / 'pictures').rglob('*.jpg')]
+    assert sorted(found) == sorted(expected)
 
 
 def test_results_of_a_model_for_some_of_the_classes_can_be_evaluated_again(shapes, tmp_path):
