@@ -7,15 +7,17 @@ from uuid import uuid4
 import torch
 from mmdet.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
-from ..utils.config import is_classification
+from ..deploy.predictors import ExportedPredictor
+from ..utils.config import evaluators_of, is_classification
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
-from ..utils.model import has_cuda_operators
+from ..utils.model import has_cuda_operators, unwrap
 from .config_checks import check_settings
 from .hooks import CocoTableHook, DatasetPartsHook, UsableDataHook
 
@@ -54,11 +56,20 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
         check_datasets(cfg, splits)
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build MMEngine's runner, with the hooks that every run needs."""
+def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
+    """Build MMEngine's runner, with the hooks that every run needs.
+
+    Args:
+        cfg: The whole config.
+        splits: The splits that the run uses, some of 'train', 'val' and 'test'.
+
+    Raises:
+        UserError: Masks would be evaluated, and the model predicts none.
+    """
     keep_freed_memory()
     _own_visualizer(cfg)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    _check_masks(cfg, unwrap(runner.model), splits)
     runner.register_hook(UsableDataHook())
     runner.register_hook(DatasetPartsHook())
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
@@ -78,3 +89,15 @@ def _own_visualizer(cfg: Config) -> None:
     if Visualizer.check_instance_created(settings['name']):
         settings['name'] += f'_{uuid4().hex}'
     cfg.visualizer = ConfigDict(settings)
+
+
+def _check_masks(cfg: Config, model: BaseModel, splits: Sequence[str]) -> None:
+    """Check that a model whose masks are evaluated has a part for masks. In MMDetection, its name has the word."""
+    if isinstance(model, ExportedPredictor) or any('mask' in name for name, _ in model.named_modules()):
+        return  # the task of an exported file was compared with the config
+    for split in splits:
+        if any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators_of(cfg, split)):
+            raise UserError(
+                f'{split}_evaluator evaluates masks (metric segm), and the {type(model).__name__} of the config '
+                f'predicts boxes only. Set {split}_evaluator.metric=bbox, or use a detector with masks.'
+            )

@@ -73,7 +73,7 @@ def test(
         check_before_run(cfg, ['test'], trained)
         if exported:
             use_exported(cfg, checkpoint)
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, ['test'])
         # MMEngine loads what matches and only warns about the rest, so a wrong checkpoint would just give an AP of 0.
         model = unwrap(runner.model)
         if isinstance(model, ExportedPredictor):

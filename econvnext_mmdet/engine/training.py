@@ -57,7 +57,7 @@ def train(
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
         check_before_run(cfg, splits, _trained_classes(cfg, splits))
-        build_runner(cfg).train()
+        build_runner(cfg, splits).train()
 
 
 def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None:

@@ -88,6 +88,13 @@ def test_pictures_of_images_with_one_name_in_several_folders_do_not_overwrite_ea
     assert sorted(found) == sorted(expected)
 
 
+def test_masks_of_a_detector_of_boxes_are_an_error_before_inference(trained, cfg):
+    cfg.test_evaluator.metric = ['bbox', 'segm']
+    says = 'test_evaluator evaluates masks .*, and the RetinaNet of the config predicts boxes only'
+    with pytest.raises(UserError, match=says):
+        run_test(cfg, str(trained[0] / 'epoch_2.pth'))
+
+
 def test_results_of_a_model_for_some_of_the_classes_can_be_evaluated_again(shapes, tmp_path):
     """The command that the log suggests gives the same numbers as testing."""
     changes = options(shapes, tmp_path)

@@ -312,7 +312,7 @@ from econvnext_mmdet.utils.config import load_config
 cfg = load_config(sys.argv[1], {changes!r}, launcher='pytorch')
 cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
 cfg.custom_hooks = {hooks!r}
-runner = build_runner(cfg)
+runner = build_runner(cfg, ['train', 'val'])
 runner.train()
 torch.save(runner.model.module.state_dict(), f'{folder}/rank_{{distributed.get_rank()}}.pth')
 distributed.destroy_process_group()
