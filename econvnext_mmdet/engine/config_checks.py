@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..datasets.dataset_files import registered_type
 from ..evaluation.coco_stats import COCO_STATS
 from ..utils.config import evaluators_of, judges_parts, type_name
 from ..utils.errors import UserError, examples
@@ -40,8 +41,8 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
         splits: The splits that the run uses, some of 'train', 'val' and 'test'.
 
     Raises:
-        UserError: A setting is not a whole number, a package is not installed, or a hook waits for a metric that the
-            evaluator does not compute.
+        UserError: A setting is not a whole number, a package is not installed, a hook waits for a metric that the
+            evaluator does not compute, or a wrapper does not fit its dataset.
     """
     for part, names in WHOLE.items():
         if part.partition('_')[0] in splits:
@@ -61,8 +62,29 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
                 f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed: run '
                 f'`pip install {modules[0]}`, or remove the backend from the config'
             )
+    for split in splits:
+        _check_balanced((cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset')
     if 'val' in splits:
         _check_monitored(cfg)
+
+
+def _check_balanced(dataset: Any, where: str) -> None:
+    """Check that each ClassBalancedDataset can ask its dataset for the classes of an image."""
+    if isinstance(dataset, (list, tuple)):
+        for number, part in enumerate(dataset):
+            _check_balanced(part, f'{where}[{number}]')
+    elif isinstance(dataset, dict):
+        inner = dataset.get('dataset')
+        if type_name(dataset) == 'ClassBalancedDataset' and isinstance(inner, dict):
+            kind = registered_type(inner)
+            if kind is not None and not hasattr(kind, 'get_cat_ids'):
+                raise UserError(
+                    f'{where} is a ClassBalancedDataset, which needs the classes of each image, and {where}.dataset is '
+                    f'a {type_name(inner)}, which does not know them. Put the ClassBalancedDataset inside the '
+                    f'{type_name(inner)}.'
+                )
+        for name in ('dataset', 'datasets'):
+            _check_balanced(dataset.get(name), f'{where}.{name}')
 
 
 def _check_monitored(cfg: Config) -> None:

@@ -1,6 +1,7 @@
 """Functions that the command-line tools share."""
 
 import argparse
+import ast
 import multiprocessing
 import os
 import sys
@@ -12,7 +13,11 @@ from .errors import UserError
 
 
 class KeyValueAction(DictAction):
-    """MMEngine's action for KEY=VALUE options, with an error message for a value without '='."""
+    """MMEngine's action for KEY=VALUE options, with dicts, and with an error message for a value without '='.
+
+    MMEngine's own values are numbers, words and lists of them. A value with a brace is read as Python writes it, such
+    as ``key="[{'type': 'LinearLR', 'end': 500}]"``.
+    """
 
     def __call__(
         self,
@@ -24,7 +29,19 @@ class KeyValueAction(DictAction):
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} expects KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
+        literals = {}
+        for value in values:
+            key, _, text = value.partition('=')
+            if '{' in text:
+                try:
+                    literals[key] = ast.literal_eval(text)
+                except (SyntaxError, ValueError) as error:
+                    parser.error(
+                        f"{option_string} expects a dict as Python writes it, such as \"{key}={{'type': 'SGD'}}\"; got "
+                        f'{text!r} ({error})'
+                    )
+        super().__call__(parser, namespace, [value for value in values if '{' not in value], option_string)
+        getattr(namespace, self.dest).update(literals)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +51,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=KeyValueAction,
         metavar='KEY=VALUE',
-        help='change settings of the config, for example train_dataloader.batch_size=4; write a list as key="[a,b]"',
+        help='change settings of the config, for example train_dataloader.batch_size=4; write a list as key="[a,b]", '
+        'and a dict as key="{\'a\': 1}"',
     )
 
 

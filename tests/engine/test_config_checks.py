@@ -38,6 +38,22 @@ def test_numbers_must_be_whole(cfg, place, value):
         check_settings(cfg, SPLITS)
 
 
+def test_a_balanced_dataset_must_contain_one_that_knows_the_classes(cfg):
+    dataset = cfg.train_dataloader.dataset
+    repeated = dict(type='RepeatDataset', times=2, dataset=dataset)
+    balanced = dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=repeated)
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[balanced])
+    says = (
+        r'train_dataloader.dataset.datasets\[0\] is a ClassBalancedDataset, .* is a RepeatDataset, .* Put the '
+        'ClassBalancedDataset inside the RepeatDataset.'
+    )
+    with pytest.raises(UserError, match=says):
+        check_settings(cfg, SPLITS)
+    inside = dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=dataset)
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inside)
+    check_settings(cfg, SPLITS)
+
+
 def test_a_loader_without_workers_does_not_keep_them(cfg):
     cfg.train_dataloader.update(num_workers=0, persistent_workers=True, prefetch_factor=2)
     check_settings(cfg, SPLITS)
