@@ -35,6 +35,7 @@ from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
 from ..utils.files import no_garbage_collection, whole_file
+from ..utils.fonts import use_font_for
 from ..utils.progress import progress_bar
 from .checks import (
     check_classes,
@@ -540,6 +541,7 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
 
 def _drawn(dataset: BaseDataset, indices: Iterable[int]) -> Iterator[np.ndarray]:
     """Draw samples of a dataset as RGB images."""
+    use_font_for(dataset.metainfo['classes'])
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dataset.metainfo
     for i in indices:

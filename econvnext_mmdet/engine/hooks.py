@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from ..datasets.usable import detection_parts, usable
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.tables import coco_table
+from ..utils.fonts import use_font_for
 from ..utils.model import unwrap
 from ..weights.checkpoint import check_hash
 from ..weights.loading import prepare_state
@@ -107,7 +108,8 @@ class FolderVisualizationHook(DetVisualizationHook):
     """
 
     def before_test(self, runner: Runner) -> None:
-        """Find the folder that holds all images."""
+        """Find the folder that holds all images, and a font for the classes."""
+        use_font_for(runner.test_dataloader.dataset.metainfo['classes'])
         self._folder: str | None = self.test_out_dir  # type: ignore[has-type]
         prefixes = [part.data_prefix.get('img') for part in detection_parts(runner.test_dataloader.dataset)]
         known = bool(prefixes) and all(prefixes)

@@ -21,6 +21,7 @@ from ..models.fuse import fuse
 from ..utils.config import tested_dataset
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
+from ..utils.fonts import use_font_for
 from ..utils.memory import keep_freed_memory
 from ..utils.model import number_of_classes, prefer_channels_last
 from ..weights.checkpoint import read_checkpoint
@@ -85,6 +86,7 @@ class StrictInferencer(DetInferencer):
         cfg.visualizer = ConfigDict({**visualizer, 'vis_backends': None})
         super().__init__(cfg, None if exported else checkpoint, device=device, show_progress=False)
         self.names: list[str] = list(self.model.dataset_meta['classes'])
+        use_font_for(self.names)
         unknown = [name for name in classes or () if name not in self.names]
         if unknown:
             raise UserError(f'the model has no class {", ".join(unknown)}; it has {", ".join(self.names)}')

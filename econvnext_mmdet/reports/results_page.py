@@ -22,6 +22,7 @@ from ..evaluation.tables import format_cell
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError, errors_in
 from ..utils.files import check_new_folder, load_json, whole_folder, write_json
+from ..utils.fonts import use_font_for
 from .error_analysis import KINDS, ImageMatches, confusion_matrix, find_errors, match_images
 from .scalars import read_scalars
 
@@ -93,6 +94,7 @@ def write_report(
             'text.parse_math': False,  # the name of a class may contain a dollar sign
         }
     )
+    use_font_for(evaluator.categories.values())
     with whole_folder(out) as folder:
         sections = [
             _section(folder, evaluator, iou_type, of_type, images, score_thr) for iou_type, of_type in models.items()
