@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -10,6 +11,9 @@ from mmdet.registry import DATASETS
 
 from ..utils.errors import UserError
 from ..utils.files import load_json
+
+# A Mac writes an accent as a character of its own (Unicode's form NFD), other systems as one with its letter (NFC).
+OTHER_FORM = 'have another name on the disk, with accents encoded in another way (Unicode NFC or NFD)'
 
 
 def registered_type(dataset: dict, scope: str = 'mmdet') -> type | None:
@@ -51,10 +55,13 @@ def classes_of(dataset: dict) -> list[str]:
         dataset: The config of a COCO dataset. ``metainfo.classes`` may also be a text file with one class per line.
 
     Raises:
-        UserError: ``metainfo.classes`` is a string that is not the path of a file.
+        UserError: ``metainfo.classes`` is a string that is not the path of a file, or the key is not ``classes``.
     """
     # An unregistered type is an error later, when the dataset is built.
     dataset_type: Any = registered_type(dataset) or CocoDataset
+    for key in dataset.get('metainfo') or ():
+        if key != 'classes' and key.lower() == 'classes':
+            raise UserError(f'metainfo has the key {key!r}, which nothing reads; write it as classes')
     classes = dataset_type._load_metainfo(dataset.get('metainfo')).get('classes', ())
     if isinstance(classes, str):
         raise UserError(
@@ -86,18 +93,22 @@ def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:
         folder: The folder that the file names start from.
 
     Returns:
-        A dict with two lists of paths: 'are missing' and 'are empty files'.
+        A dict with lists of paths: 'are missing', 'are empty files', and one for files whose accents and marks are
+            encoded in another way on the disk.
     """
     by_folder = defaultdict(set)
     for image in images:
         path = os.path.join(folder, image['file_name'])
         by_folder[os.path.dirname(path)].add(os.path.basename(path))
-    absent: dict[str, list[str]] = {'are missing': [], 'are empty files': []}
+    absent: dict[str, list[str]] = {'are missing': [], OTHER_FORM: [], 'are empty files': []}
     # Listing each folder once is much quicker than looking for each file.
     for path, wanted in by_folder.items():
         found = {entry.name: entry for entry in os.scandir(path)} if os.path.isdir(path) else {}
+        same = {normalize('NFC', name) for name in found} if not wanted <= found.keys() else set()
         for name in wanted:
-            if name not in found or not found[name].is_file():
+            if name not in found and normalize('NFC', name) in same:
+                absent[OTHER_FORM].append(os.path.join(path, name))
+            elif name not in found or not found[name].is_file():
                 absent['are missing'].append(os.path.join(path, name))
             elif found[name].stat().st_size == 0:
                 absent['are empty files'].append(os.path.join(path, name))
@@ -117,7 +128,9 @@ def check_images(images: list[dict], folder: str, ann_file: str) -> None:
     """
     for what, paths in find_absent(images, folder).items():
         if paths:
+            advice = 'Restore the images, or correct data_root or data_prefix in the config.'
+            if what == OTHER_FORM:
+                advice = 'Rename the files, for example with convmv, or correct the names in the annotation file.'
             raise UserError(
-                f'{len(paths)} of the {len(images)} images of {ann_file} {what}, for example {min(paths)}. Restore the '
-                'images, or correct data_root or data_prefix in the config.'
+                f'{len(paths)} of the {len(images)} images of {ann_file} {what}, for example {min(paths)}. {advice}'
             )

@@ -331,6 +331,10 @@ def _inspect_annotations(
     for what, which in (
         ('boxes without area, or less than a pixel wide or high', flat),
         ('boxes outside their image', outside),
+        (
+            'areas larger than their box, by which COCO decides which objects are small, medium and large',
+            area > 1.01 * boxes[:, 2:].prod(axis=1) + 1,
+        ),
         ('boxes that extend more than a pixel beyond their image (a bbox is x, y, width, height)', over),
     ):
         findings.add('warning', what, [f'annotation {i}' for i in ids[which][:EXAMPLES]], int(which.sum()))

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_drawing() -> Iterator[None]:
-    """Silence MMEngine's out-of-bounds warning, which it issues for every box that touches the image border."""
+    """Silence warnings that come for each box or character.
+
+    MMEngine warns about every box that touches the image border. matplotlib warns about every character that the font
+    lacks; :func:`~.fonts.use_font_for` has said so before.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*out of bounds')
+        warnings.filterwarnings('ignore', message='Glyph .* missing from')
         yield

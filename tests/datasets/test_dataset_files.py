@@ -1,7 +1,10 @@
+from unicodedata import normalize
+
 import pytest
 from mmdet.datasets import CocoDataset
 
 from econvnext_mmdet.datasets.dataset_files import (
+    OTHER_FORM,
     check_images,
     classes_of,
     find_absent,
@@ -49,6 +52,19 @@ def test_classes_come_from_metainfo_a_file_or_the_type(tmp_path):
     for classes in (('circle', 'square'), ['circle', 'square'], str(tmp_path / 'classes.txt')):
         assert classes_of(dict(type='CocoDataset', metainfo=dict(classes=classes))) == ['circle', 'square']
     assert classes_of(dict(type='CocoDataset')) == list(CocoDataset.METAINFO['classes'])
+
+
+@pytest.mark.parametrize('key', ['CLASSES', 'Classes'])
+def test_classes_under_another_key_are_rejected(key):
+    with pytest.raises(UserError, match=f"metainfo has the key '{key}', which nothing reads; write it as classes"):
+        classes_of(dict(type='CocoDataset', metainfo={key: ('cat', 'dog')}))
+
+
+def test_names_with_accents_in_another_form_are_not_just_missing(tmp_path):
+    (tmp_path / normalize('NFD', 'café.jpg')).write_bytes(b'image')
+    absent = find_absent([dict(file_name=normalize('NFC', 'café.jpg')), dict(file_name='other.jpg')], str(tmp_path))
+    assert [path.rpartition('/')[2] for paths in absent.values() for path in paths] == ['other.jpg', 'café.jpg']
+    assert len(absent[OTHER_FORM]) == 1
 
 
 def test_single_class_without_a_comma_is_rejected():

@@ -140,6 +140,12 @@ def test_counts_agree_with_pycocotools(cfg):
             '000000.jpg',
         ),
         (
+            lambda c: c['annotations'][0].update(area=1040400),
+            'warning',
+            'areas larger than their box',
+            r'1 \(annotation \d+\)',
+        ),
+        (
             lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['image_id'] == 1],
             'warning',
             'images without boxes',
