@@ -148,6 +148,28 @@ class UsableDataHook(Hook):
 
 
 @HOOKS.register_module()
+class ScheduleEndHook(Hook):
+    """Says if a resumed training run goes on after the end of its learning rate schedule.
+
+    A resumed run takes the schedule of its checkpoint, also where the config has another one by now.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare the end of the schedule with the end of training."""
+        schedulers = runner.param_schedulers or []
+        if not runner._resume or not isinstance(schedulers, list) or not schedulers:
+            return
+        length = len(runner.train_dataloader)
+        last = max(scheduler.end * (length if scheduler.by_epoch else 1) for scheduler in schedulers)
+        if last < runner.max_iters:
+            runner.logger.warning(
+                f'the learning rate schedule of the checkpoint ends after {last / length:g} epochs, and training goes '
+                f'on to epoch {runner.max_iters / length:g} with the last learning rate. For a new schedule, start a '
+                'new run from the checkpoint with load_from.'
+            )
+
+
+@HOOKS.register_module()
 class CocoTableHook(Hook):
     """Logs the COCO table of the last evaluation at the end of a run, and the checkpoints after training."""
 

@@ -19,7 +19,7 @@ from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
 from .config_checks import check_settings
-from .hooks import CocoTableHook, DatasetPartsHook, UsableDataHook
+from .hooks import CocoTableHook, DatasetPartsHook, ScheduleEndHook, UsableDataHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
@@ -71,6 +71,7 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     _check_masks(cfg, unwrap(runner.model), splits)
     runner.register_hook(UsableDataHook())
+    runner.register_hook(ScheduleEndHook())
     runner.register_hook(DatasetPartsHook())
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
     return runner

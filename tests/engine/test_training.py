@@ -43,3 +43,16 @@ def test_a_slurm_task_that_trains_alone_checks_its_data(shapes, tmp_path, monkey
     cfg = load_config(DEMO, {**options(shapes, tmp_path), 'train_dataloader.dataset.ann_file': 'none.json'})
     with pytest.raises(UserError, match='no annotation file'):
         train(cfg)
+
+
+@pytest.mark.parametrize('end, warned', [(1, True), (2, False), (10**9, False)])
+def test_a_resumed_run_says_if_the_schedule_of_its_checkpoint_is_over(end, warned, trained, shapes, tmp_path):
+    checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
+    checkpoint['meta']['epoch'], checkpoint['meta']['iter'] = 1, 3
+    for scheduler in checkpoint['param_schedulers']:
+        scheduler['end'] = end * (1 if scheduler['by_epoch'] else 3)
+    torch.save(checkpoint, tmp_path / 'mine.pth')
+    train(load_config(DEMO, options(shapes, tmp_path / 'work')), resume=str(tmp_path / 'mine.pth'))
+    log = next((tmp_path / 'work').glob('*/*.log')).read_text()
+    says = 'the learning rate schedule of the checkpoint ends after 1 epochs, and training goes on to epoch 2 with'
+    assert (says in log) == warned
