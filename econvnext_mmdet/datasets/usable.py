@@ -79,10 +79,13 @@ def usable(dataset: Dataset) -> Usable | None:
     """Count what training uses of a dataset that MMDetection has built, with all datasets inside it.
 
     Returns:
-        The numbers. None if no part is a dataset of boxes.
+        The numbers. None if no part is a dataset of boxes, or one has no classes, such as one for grounding.
     """
-    found = [count_usable(part, map(part.get_data_info, range(len(part)))) for part in detection_parts(dataset)]
-    return sum(found[1:], found[0]) if found else None
+    parts = list(detection_parts(dataset))
+    if not parts or not all(part.metainfo.get('classes') for part in parts):
+        return None
+    found = [count_usable(part, map(part.get_data_info, range(len(part)))) for part in parts]
+    return sum(found[1:], found[0])
 
 
 def count_usable(dataset: BaseDetDataset, infos: Iterable[dict]) -> Usable:

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from ..utils.errors import UserError
 from .predictors import ExportedPredictor
@@ -23,6 +24,8 @@ MASK = 1e-2  # the share of a mask's pixels
 # If two scores, or an IoU and the threshold of NMS, are equal up to rounding, either of two boxes may be kept. If such
 # ties leave more than one detection, and more than this share, without an equal one, it is an error.
 TIES = 0.01
+# A detection can be left over from a tie only if its score is the lowest, or if it overlaps another detection so much.
+OVERLAP = 0.3
 
 
 @dataclass
@@ -127,6 +130,11 @@ def _compare_detections(agreement: Agreement, expected: InstanceData, found: Ins
     ours, theirs = linear_sum_assignment(torch.where(fits, distance, 1.0).numpy())
     matched = fits[ours, theirs].numpy()
     ours, theirs = ours[matched], theirs[matched]
+    for lone, others in (
+        (_without(expected, ours), found),
+        (_without(found, theirs), expected),
+    ):
+        _require(bool(_may_be_ties(lone, others).all()), 'a detection has no equal one', where)
     agreement.ties += number - len(ours)
     _require(
         agreement.ties <= max(1, TIES * agreement.detections),
@@ -143,6 +151,20 @@ def _compare_detections(agreement: Agreement, expected: InstanceData, found: Ins
         mask = float(((masks != others).sum((1, 2)) / area).max())
         agreement.largest('mask', mask)
         _require(mask <= MASK, f'{mask:.1%} of the pixels of a mask differ', where)
+
+
+def _without(instances: InstanceData, places: np.ndarray) -> InstanceData:
+    kept = torch.ones(len(instances), dtype=torch.bool)
+    kept[places] = False
+    return instances[kept]
+
+
+def _may_be_ties(lone: InstanceData, others: InstanceData) -> Tensor:
+    """Whether detections that the other model lacks can come from a tie, shape (n, )."""
+    if not len(others):
+        return torch.zeros(len(lone), dtype=torch.bool)
+    overlaps = box_iou(lone.bboxes, others.bboxes).amax(1) >= OVERLAP
+    return overlaps | (lone.scores <= others.scores.min() + SCORE)
 
 
 def check_images(batch: int, shape: tuple[int, int]) -> Tensor:

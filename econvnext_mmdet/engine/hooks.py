@@ -109,7 +109,7 @@ class FolderVisualizationHook(DetVisualizationHook):
 
     def before_test(self, runner: Runner) -> None:
         """Find the folder that holds all images, and a font for the classes."""
-        use_font_for(runner.test_dataloader.dataset.metainfo['classes'])
+        use_font_for(runner.test_dataloader.dataset.metainfo.get('classes', ()))
         self._folder: str | None = self.test_out_dir  # type: ignore[has-type]
         prefixes = [part.data_prefix.get('img') for part in detection_parts(runner.test_dataloader.dataset)]
         known = bool(prefixes) and all(prefixes)
