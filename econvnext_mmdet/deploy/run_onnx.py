@@ -16,20 +16,22 @@ def resize(image: np.ndarray, info: dict) -> np.ndarray:
     scale = min(max(size) / max(height, width), min(size) / min(height, width))
     factor, by, half = (info['short_side'], min(height, width), 0) if crop else (scale, 1, 0.5)
     to = size[::-1] if info['resize'] == 'stretch' else [int(side * factor / by + half) for side in (width, height)]
-    if info['backend'] == 'pillow':
-        image = np.asarray(Image.fromarray(image).resize(to, Image.Resampling[info['interpolation'].upper()]))
-    else:
-        ways = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC, area=cv2.INTER_AREA)
-        image = cv2.resize(image, to, interpolation=ways[info['interpolation']])
+    pillow, way = info['backend'] == 'pillow', info['interpolation']
+    kind = Image.Resampling[way.upper()] if pillow else dict(nearest=0, bilinear=1, bicubic=2, area=3)[way]
+    image = np.asarray(Image.fromarray(image).resize(to, kind)) if pillow else cv2.resize(image, to, interpolation=kind)
     top, left = (max(round((image.shape[i] - size[i]) / 2), 0) for i in (0, 1))
     return image[top : top + size[0], left : left + size[1]] if crop else image
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     try:
         session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's exceptions have no common base

@@ -19,7 +19,8 @@ from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
 from .config_checks import check_settings
-from .hooks import CocoTableHook, DatasetPartsHook, ScheduleEndHook, UsableDataHook
+from .detection_hooks import UsableDataHook
+from .hooks import CocoTableHook, DatasetPartsHook, ScheduleEndHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:

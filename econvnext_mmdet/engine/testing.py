@@ -22,7 +22,7 @@ from ..utils.files import check_extension, check_writable
 from ..utils.model import unwrap
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
-from .hooks import FolderVisualizationHook
+from .detection_hooks import FolderVisualizationHook
 from .runner import build_runner, check_before_run
 
 
