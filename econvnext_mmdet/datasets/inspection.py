@@ -479,8 +479,11 @@ def _read(path: str, load: Callable[[dict], dict | None]) -> _ReadImage:
 
 
 def _has_16_bits(content: bytes) -> bool:
-    with Image.open(io.BytesIO(content)) as header:
-        return header.mode.startswith('I')
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            return header.mode.startswith('I')
+    except Exception:  # a format or a size that Pillow refuses and OpenCV reads
+        return False
 
 
 def _find_leaks(inspections: Iterable[Inspection]) -> None:

@@ -104,7 +104,9 @@ def count_usable(dataset: BaseDetDataset, infos: Iterable[dict]) -> Usable:
                 numbers.crowd += 1
             else:
                 numbers.boxes[classes[instance['bbox_label']]] += 1
-    if isinstance(dataset, CocoDataset):  # it keeps the image of each annotation, by category
+    if (
+        isinstance(dataset, CocoDataset) and dataset._indices is None
+    ):  # it keeps the image of each annotation, by category
         for category, name in zip(dataset.cat_ids, classes):
             numbers.listed[name] += len(dataset.cat_img_map[category])
     return numbers

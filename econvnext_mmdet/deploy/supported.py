@@ -54,6 +54,8 @@ def check_two_stage(model: BaseModel) -> None:
     Raises:
         UserError: It does not.
     """
+    if not model.with_rpn:
+        raise UserError(f'cannot export a {type(model).__name__} without model.rpn_head, which finds the regions')
     rpn: Any = model.rpn_head
     roi: Any = model.roi_head
     _check_methods(model, (TwoStageDetector,), ('predict', 'extract_feat'), 'model')
@@ -102,7 +104,10 @@ def stages(part: Any) -> list:
 
 def _check_methods(part: Any, known: tuple[type, ...], names: tuple[str, ...], where: str) -> None:
     """Check that a part has the methods that a form replaces. A subclass may change everything else."""
-    if not any(all(getattr(type(part), name, None) is getattr(base, name) for name in names) for base in known):
+    if not any(
+        isinstance(part, base) and all(getattr(type(part), name) is getattr(base, name) for name in names)
+        for base in known
+    ):
         kinds = ' or '.join(base.__name__ for base in known)
         raise UserError(
             f'cannot export {where} of the type {type(part).__name__}, which does not predict as {kinds} does'

@@ -26,7 +26,8 @@ class UsableDataHook(Hook):
         dataset = runner.train_dataloader.dataset
         numbers = usable(dataset)
         if numbers is not None:
-            classes = dataset.metainfo['classes']
+            # The metainfo of a ConcatDataset is a list if its parts differ.
+            classes = next(detection_parts(dataset)).metainfo['classes']
             problems = numbers.problems(classes)
             runner.logger.info(numbers.describe(classes))
             for problem in problems:
@@ -43,7 +44,8 @@ class FolderVisualizationHook(DetVisualizationHook):
 
     def before_test(self, runner: Runner) -> None:
         """Find the folder that holds all images, and a font for the classes."""
-        use_font_for(runner.test_dataloader.dataset.metainfo.get('classes', ()))
+        parts = detection_parts(runner.test_dataloader.dataset)
+        use_font_for(name for part in parts for name in part.metainfo.get('classes', ()))
         self._folder: str | None = self.test_out_dir  # type: ignore[has-type]
         prefixes = [part.data_prefix.get('img') for part in detection_parts(runner.test_dataloader.dataset)]
         known = bool(prefixes) and all(prefixes)

@@ -104,7 +104,7 @@ class ScheduleEndHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Compare the end of the schedule with the end of training."""
         schedulers = runner.param_schedulers or []
-        if not runner._resume or not isinstance(schedulers, list) or not schedulers:
+        if not runner._resume or not runner.iter or not isinstance(schedulers, list) or not schedulers:
             return
         length = len(runner.train_dataloader)
         last = max(scheduler.end * (length if scheduler.by_epoch else 1) for scheduler in schedulers)

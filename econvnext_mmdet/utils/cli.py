@@ -32,16 +32,23 @@ class KeyValueAction(DictAction):
         literals = {}
         for value in values:
             key, _, text = value.partition('=')
-            if '{' in text:
+            if _has_dict(text):
                 try:
                     literals[key] = ast.literal_eval(text)
-                except (SyntaxError, ValueError) as error:
+                except (SyntaxError, ValueError, TypeError) as error:
                     parser.error(
                         f"{option_string} expects a dict as Python writes it, such as \"{key}={{'type': 'SGD'}}\"; got "
                         f'{text!r} ({error})'
                     )
-        super().__call__(parser, namespace, [value for value in values if '{' not in value], option_string)
+        super().__call__(
+            parser, namespace, [value for value in values if not _has_dict(value.partition('=')[2])], option_string
+        )
         getattr(namespace, self.dest).update(literals)
+
+
+def _has_dict(text: str) -> bool:
+    """Whether a value is a dict or a list with dicts. A template such as ``model_{}.pth`` is a word."""
+    return text.lstrip().startswith(('{', '[', '(')) and '{' in text
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

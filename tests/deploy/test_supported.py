@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from mmdet.models import (
+    ATSSHead,
     DynamicRoIHead,
     MaskScoringRoIHead,
     RetinaHead,
@@ -81,6 +82,7 @@ class OtherRegions(SingleRoIExtractor):
 @pytest.mark.parametrize(
     'kind, place, part, says',
     [
+        ('retinanet', 'bbox_head', ATSSHead, 'model.bbox_head of the type ATSSHead, which does not predict as'),
         ('retinanet', 'bbox_head', OtherScores, 'model.bbox_head of the type OtherScores, which does not predict as'),
         ('mask_rcnn', 'roi_head', MaskScoringRoIHead, 'model.roi_head of the type MaskScoringRoIHead'),
         ('mask_rcnn', 'roi_head.bbox_roi_extractor', OtherRegions, 'bbox_roi_extractor of the type OtherRegions'),

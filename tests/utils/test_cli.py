@@ -17,12 +17,13 @@ def test_the_error_for_an_output_that_cannot_be_written_is_one_line(tmp_path, ca
 def test_options_may_be_numbers_lists_and_dicts(capsys):
     parser = argparse.ArgumentParser()
     add_config_options(parser)
-    options = ['a.b=2', 'c=[x,y]', "d=[{'type': 'LinearLR', 'end': 5}]", "e={'f': (1, 2)}"]
+    options = ['a.b=2', 'c=[x,y]', "d=[{'type': 'LinearLR', 'end': 5}]", "e={'f': (1, 2)}", 'g=model_{}.pth']
     assert parser.parse_args(['--cfg-options', *options]).cfg_options == {
         'a.b': 2,
         'c': ['x', 'y'],
         'd': [dict(type='LinearLR', end=5)],
         'e': dict(f=(1, 2)),
+        'g': 'model_{}.pth',
     }
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', 'd={type=LinearLR}'])
