@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from ..evaluation.coco_format import check_annotations, find_bad_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
-from ..utils.config import datasets_of, evaluators_of, is_classification, judges_parts, type_name
+from ..utils.config import datasets_of, evaluate_masks, evaluators_of, is_classification, judges_parts, type_name
 from ..utils.errors import UserError, errors_in, examples
 from .classification_checks import check_classification
 from .coco_by_name import CocoDatasetByName
@@ -58,8 +58,7 @@ def needs_of(dataset: dict, evaluators: Sequence[dict]) -> dict[str, bool]:
     return dict(
         # OfficialCocoMetric treats a missing iscrowd as 0, and accepts any id.
         pycocotools=any(evaluator['type'] not in ('OfficialCocoMetric', OfficialCocoMetric) for evaluator in readers),
-        masks=any(step.get('with_mask') for step in dataset.get('pipeline') or ())
-        or any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators),
+        masks=any(step.get('with_mask') for step in dataset.get('pipeline') or ()) or evaluate_masks(evaluators),
     )
 
 

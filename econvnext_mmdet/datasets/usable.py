@@ -104,9 +104,8 @@ def count_usable(dataset: BaseDetDataset, infos: Iterable[dict]) -> Usable:
                 numbers.crowd += 1
             else:
                 numbers.boxes[classes[instance['bbox_label']]] += 1
-    if (
-        isinstance(dataset, CocoDataset) and dataset._indices is None
-    ):  # it keeps the image of each annotation, by category
+    # CocoDataset keeps the image of each annotation, by category: those of the whole file, whatever `indices` says.
+    if isinstance(dataset, CocoDataset) and dataset._indices is None:
         for category, name in zip(dataset.cat_ids, classes):
             numbers.listed[name] += len(dataset.cat_img_map[category])
     return numbers

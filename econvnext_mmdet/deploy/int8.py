@@ -179,9 +179,10 @@ def _attention(nodes: Iterable[tuple[str, str, Sequence[str], Sequence[str]]], i
         if kind in ('Shape', 'ShapeOf') or not found:
             continue
         maps.update(outputs)
-        if kind in ('ReduceMean', 'GlobalAveragePool') or pooled & found:
+        mean = kind in ('ReduceMean', 'GlobalAveragePool')
+        if mean or pooled & found:
             names.add(name)
-            if kind in ('ReduceMean', 'GlobalAveragePool') or found <= pooled:
+            if mean or found <= pooled:
                 pooled.update(outputs)
     return names
 

@@ -14,7 +14,7 @@ from mmengine.visualization import Visualizer
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
 from ..deploy.predictors import ExportedPredictor
-from ..utils.config import evaluators_of, is_classification
+from ..utils.config import evaluate_masks, evaluators_of, is_classification
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
@@ -98,7 +98,7 @@ def _check_masks(cfg: Config, model: BaseModel, splits: Sequence[str]) -> None:
     if isinstance(model, ExportedPredictor) or any('mask' in name for name, _ in model.named_modules()):
         return  # the task of an exported file was compared with the config
     for split in splits:
-        if any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators_of(cfg, split)):
+        if evaluate_masks(evaluators_of(cfg, split)):
             raise UserError(
                 f'{split}_evaluator evaluates masks (metric segm), and the {type(model).__name__} of the config '
                 f'predicts boxes only. Set {split}_evaluator.metric=bbox, or use a detector with masks.'

@@ -16,7 +16,7 @@ from ..deploy.predictors import ExportedPredictor, use_exported
 from ..deploy.runtime import is_exported
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
-from ..utils.config import evaluators_of, explain_user_errors, is_classification, type_name
+from ..utils.config import evaluate_masks, evaluators_of, explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError, examples
 from ..utils.files import check_extension, check_writable
 from ..utils.model import unwrap
@@ -139,7 +139,7 @@ def _dump(out: str, dataset: Dataset, metrics: list) -> DumpDetResults:
 
 def _augment(cfg: Config) -> None:
     """Turn on test-time augmentation: the one in the config, or else the image and its mirror image."""
-    if any('segm' in evaluator.get('metric', ()) for evaluator in evaluators_of(cfg, 'test')):
+    if evaluate_masks(evaluators_of(cfg, 'test')):
         raise UserError(
             "--tta merges boxes and drops masks, and this config's evaluator evaluates masks; set "
             'test_evaluator.metric=bbox to evaluate the boxes only'

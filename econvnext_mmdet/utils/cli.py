@@ -26,23 +26,22 @@ class KeyValueAction(DictAction):
         values: Sequence[str],
         option_string: str | None = None,
     ) -> None:
+        literals, others = {}, []
         for value in values:
-            if '=' not in value:
+            key, equals, text = value.partition('=')
+            if not equals:
                 parser.error(f'{option_string} expects KEY=VALUE, got {value!r}')
-        literals = {}
-        for value in values:
-            key, _, text = value.partition('=')
-            if _has_dict(text):
-                try:
-                    literals[key] = ast.literal_eval(text)
-                except (SyntaxError, ValueError, TypeError) as error:
-                    parser.error(
-                        f"{option_string} expects a dict as Python writes it, such as \"{key}={{'type': 'SGD'}}\"; got "
-                        f'{text!r} ({error})'
-                    )
-        super().__call__(
-            parser, namespace, [value for value in values if not _has_dict(value.partition('=')[2])], option_string
-        )
+            if not _has_dict(text):
+                others.append(value)
+                continue
+            try:
+                literals[key] = ast.literal_eval(text)
+            except (SyntaxError, ValueError, TypeError) as error:
+                parser.error(
+                    f"{option_string} expects a dict as Python writes it, such as \"{key}={{'type': 'SGD'}}\"; "
+                    f'got {text!r} ({error})'
+                )
+        super().__call__(parser, namespace, others, option_string)
         getattr(namespace, self.dest).update(literals)
 
 

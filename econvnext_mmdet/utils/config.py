@@ -1,7 +1,7 @@
 """Reading a config, and explaining the errors that it causes."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,6 +46,11 @@ def load_config(
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg
+
+
+def evaluate_masks(evaluators: Iterable[dict]) -> bool:
+    """Whether one of the metrics evaluates masks."""
+    return any('segm' in (evaluator.get('metric') or ()) for evaluator in evaluators)
 
 
 def is_classification(cfg: Config) -> bool:
