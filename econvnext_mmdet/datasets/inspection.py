@@ -10,13 +10,14 @@ detection can match a box without area, so it always counts as missed.
 import hashlib
 import io
 import os
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from ..evaluation.coco_format import find_bad_masks, find_malformed
 from ..evaluation.tables import align
@@ -46,15 +48,16 @@ from .checks import (
     in_order_of,
     needs_of,
 )
-from .classes import unify_classes
+from .classes import configured_classes, unify_classes
 from .dataset_files import classes_of, find_absent, is_local_coco, paths_of, read_annotations, spread
-from .usable import count_usable
+from .usable import Usable, count_usable, detection_parts
 
 EXAMPLES = 3  # per finding
 # COCO's sizes, as ranges of the area in pixels.
 SIZES = dict(small=(0, 32**2), medium=(32**2, 96**2), large=(96**2, float('inf')))
 NEARLY_BLACK = 32  # of 255; below, at most 13 of 16 bits are used
-READERS = 4  # threads that read images; hashing and decoding release Python's interpreter lock
+READERS = 4  # processes that read images, if there are as many cores
+STDERR = 2  # the file descriptor of C libraries, whatever sys.stderr is
 
 
 @dataclass
@@ -95,6 +98,7 @@ class Inspection:
         findings: The problems found, errors first.
         hashes: A dict from the hash of a file's content to the names of the images with this content. Empty if the
             images were not read.
+        usable: What training uses of it. None if training does not read it, or it cannot be loaded.
     """
 
     split: str
@@ -106,6 +110,7 @@ class Inspection:
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     hashes: dict[str, list[str]] = field(default_factory=dict)
+    usable: Usable | None = None
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Add findings that are not there yet."""
@@ -183,6 +188,12 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             problems.attempt(check_trained_classes, set.intersection(*lacking), files)
     if not found:
         raise UserError("the config has no local dataset in COCO's format; other formats cannot be inspected")
+    # The model learns from all training files together.
+    used = [inspection.usable for inspection in found.values() if inspection.usable is not None]
+    if used:
+        classes = configured_classes(cfg, ('train',))[1]
+        for problem in problems.attempt(sum(used[1:], used[0]).problems, classes) or ():
+            problems.state('warning', problem)
     next(iter(found.values())).add(problems.listed())
     _find_leaks(found.values())
     inspections = [*found.values(), *others]
@@ -197,8 +208,11 @@ def has_errors(inspections: Iterable[Inspection]) -> bool:
 
 
 def as_data(inspections: Iterable[Inspection]) -> list[dict]:
-    """The inspections as the content of a JSON file, without the hashes."""
-    return [{key: value for key, value in asdict(inspection).items() if key != 'hashes'} for inspection in inspections]
+    """The inspections as the content of a JSON file: what was printed."""
+    hidden = ('hashes', 'usable')
+    return [
+        {key: value for key, value in asdict(inspection).items() if key not in hidden} for inspection in inspections
+    ]
 
 
 class _Findings:
@@ -340,7 +354,7 @@ def _inspect_annotations(
         findings.add('warning', what, [f'annotation {i}' for i in ids[which][:EXAMPLES]], int(which.sum()))
 
     if configured is not None and checked is not None:
-        _inspect_usable(findings, dataset)
+        inspection.usable = _inspect_usable(findings, dataset)
 
     # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
     # with a malformed mask is ignored. If masks are not used, a file without any mask is fine.
@@ -354,8 +368,12 @@ def _inspect_annotations(
             )
 
 
-def _inspect_usable(findings: _Findings, dataset: dict) -> None:
-    """Find what MMDetection leaves out of a well-formed file, with MMDetection's own dataset."""
+def _inspect_usable(findings: _Findings, dataset: dict) -> Usable | None:
+    """Find what MMDetection leaves out of a well-formed file, with MMDetection's own dataset.
+
+    Returns:
+        What training uses. None if training does not read the dataset.
+    """
     with redirect_stdout(io.StringIO()):  # pycocotools prints
         built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True, 'serialize_data': False})
         built.data_list = built.load_data_list()
@@ -366,17 +384,14 @@ def _inspect_usable(findings: _Findings, dataset: dict) -> None:
     ]
     findings.add('warning', 'images without boxes', [names[i] for i in empty[:EXAMPLES]], len(empty))
     if built.test_mode:
-        return
-    kept = built.filter_data()
-    if not kept:
-        filters = dict(dataset.get('filter_cfg') or {})
-        findings.state('error', f"the config's classes and its filter_cfg, {filters}, leave no image to train on")
-        return
-    used = {info['img_id'] for info in kept}
+        return None
+    # As in full_init of MMEngine's BaseDataset: `indices` counts the images that are left.
+    built.data_list = built.filter_data()
+    used = {info['img_id'] for info in built.data_list}
     others = [name for i, name in names.items() if i not in used]
     findings.add('warning', 'images that filter_cfg leaves out of training', others)
-    for problem in findings.attempt(count_usable(built, kept).problems, classes_of(dataset)) or ():
-        findings.state('warning', problem)
+    indices = dataset.get('indices')
+    return count_usable(built, built.data_list if indices is None else built._get_unserialized_subset(indices))
 
 
 def _inspect_images(
@@ -392,14 +407,15 @@ def _inspect_images(
         load: The step of the pipeline that loads an image.
     """
     existing = [image for image in images if _length(os.path.join(folder, image['file_name']))]
-    # On Ctrl-C, closing the results cancels the images that are not read yet. Otherwise the pool would read them all.
-    with (
-        ThreadPoolExecutor(READERS) as pool,
-        progress_bar() as progress,
-        closing(_read_all(pool, [os.path.join(folder, image['file_name']) for image in existing], load)) as results,
-    ):
-        places: dict[str, list[str]] = {name: [] for name in ('unreadable', 'wrong', 'dark')}
-        for image, read in zip(existing, progress.track(results, len(existing), description=inspection.split)):
+    loader = DataLoader(
+        _ImageFiles([os.path.join(folder, image['file_name']) for image in existing], load),
+        num_workers=min(READERS, os.cpu_count() or 1, len(existing)),
+        worker_init_fn=_keep_messages,
+        collate_fn=itemgetter(0),
+    )
+    with progress_bar() as progress:
+        places: dict[str, list[str]] = {name: [] for name in ('unreadable', 'wrong', 'dark', 'complaint')}
+        for image, read in zip(existing, progress.track(loader, len(existing), description=inspection.split)):
             name, expected = image['file_name'], (image['height'], image['width'])
             if read.digest is not None and name not in inspection.hashes.setdefault(read.digest, []):
                 inspection.hashes[read.digest].append(name)
@@ -410,6 +426,8 @@ def _inspect_images(
                 places['wrong'].append(f'{name}: {width} x {height} instead of {expected[1]} x {expected[0]}')
             if read.dark:
                 places['dark'].append(name)
+            if read.complaint:
+                places['complaint'].append(f'{name}: {read.complaint}')
     for severity, what, fault in (
         ('error', 'images that cannot be read: damaged, in an unknown format or without permission', 'unreadable'),
         ('error', 'images of a different size than annotated', 'wrong'),
@@ -418,6 +436,7 @@ def _inspect_images(
             'images of 16 bits that are nearly black, because the loader keeps the upper 8 bits: scale them to all 16',
             'dark',
         ),
+        ('warning', 'images that are read, but that the decoder complains about', 'complaint'),
     ):
         findings.add(severity, what, places[fault])
     findings.add(
@@ -434,11 +453,45 @@ class _ReadImage(NamedTuple):
         digest: The hash of the file. None if it cannot be read.
         shape: Height and width of the image. None if it cannot be decoded.
         dark: It has 16 bits, and is nearly black with the upper 8 of them.
+        complaint: What the decoder printed about it, such as libjpeg's "Corrupt JPEG data". Such an image may be gray
+            or shifted in part.
     """
 
     digest: str | None = None
     shape: tuple[int, int] | None = None
     dark: bool = False
+    complaint: str = ''
+
+
+class _ImageFiles(Dataset):
+    """Image files, to be read in worker processes as in training.
+
+    Threads would not do: libjpeg prints what it finds without the name of the file, and all threads print to one place.
+    """
+
+    def __init__(self, paths: list[str], load: Callable[[dict], dict | None]) -> None:
+        self.paths = paths
+        self.load = load
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> _ReadImage:
+        os.ftruncate(STDERR, 0)
+        os.lseek(STDERR, 0, os.SEEK_SET)
+        read = _read(self.paths[index], self.load)
+        if read.shape is None:
+            return read
+        os.lseek(STDERR, 0, os.SEEK_SET)
+        lines = os.read(STDERR, 1000).decode(errors='replace').splitlines()
+        return read._replace(complaint=lines[0].strip() if lines else '')
+
+
+def _keep_messages(_: int) -> None:
+    """Let a worker process write to a file what C libraries print. Python's own warnings are not about the image."""
+    warnings.simplefilter('ignore')
+    with TemporaryFile() as messages:
+        os.dup2(messages.fileno(), STDERR)
 
 
 def _loader(dataset: dict) -> Callable[[dict], dict | None]:
@@ -446,13 +499,6 @@ def _loader(dataset: dict) -> Callable[[dict], dict | None]:
     steps = dataset.get('pipeline') or ()
     loading = [step for step in steps if type_name(step).startswith('LoadImage')]
     return TRANSFORMS.build(loading[0] if loading else dict(type='LoadImageFromFile'))
-
-
-def _read_all(
-    pool: ThreadPoolExecutor, paths: list[str], load: Callable[[dict], dict | None]
-) -> Generator[_ReadImage, None, None]:
-    """Yield the result of :func:`_read` for each file. Closing the generator cancels files that are not read yet."""
-    yield from pool.map(partial(_read, load=load), paths)
 
 
 def _length(path: str) -> int:
@@ -548,9 +594,11 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
 
 def _drawn(dataset: BaseDataset, indices: Iterable[int]) -> Iterator[np.ndarray]:
     """Draw samples of a dataset as RGB images."""
-    use_font_for(dataset.metainfo['classes'])
+    # The metainfo of a ConcatDataset is a list if its parts differ.
+    metainfo = next(detection_parts(dataset)).metainfo
+    use_font_for(metainfo['classes'])
     visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dataset.metainfo
+    visualizer.dataset_meta = metainfo
     for i in indices:
         sample = dataset[int(i)]
         truth = sample['data_samples'].gt_instances

@@ -79,10 +79,12 @@ def usable(dataset: Dataset) -> Usable | None:
     """Count what training uses of a dataset that MMDetection has built, with all datasets inside it.
 
     Returns:
-        The numbers. None if no part is a dataset of boxes, or one has no classes, such as one for grounding.
+        The numbers. None if no part is a dataset of boxes, or one has no classes, such as one for grounding, or has
+            classes without boxes, such as one for panoptic segmentation.
     """
     parts = list(detection_parts(dataset))
-    if not parts or not all(part.metainfo.get('classes') for part in parts):
+    kinds = [part.metainfo for part in parts]
+    if not parts or not all(kind.get('classes') for kind in kinds) or any(kind.get('stuff_classes') for kind in kinds):
         return None
     found = [count_usable(part, map(part.get_data_info, range(len(part)))) for part in parts]
     return sum(found[1:], found[0])

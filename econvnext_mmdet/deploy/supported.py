@@ -71,13 +71,13 @@ def check_two_stage(model: BaseModel) -> None:
                 f'cannot export model.roi_head.bbox_head.loss_cls of the type {type(head.loss_cls).__name__}, which '
                 'computes the scores in its own way; expected CrossEntropyLoss'
             )
-    extractors = stages(roi.bbox_roi_extractor)
+    extractors = [('bbox_roi_extractor', extractor) for extractor in stages(roi.bbox_roi_extractor)]
     if roi.with_mask:
-        extractors = extractors + stages(roi.mask_roi_extractor)
+        extractors += [('mask_roi_extractor', extractor) for extractor in stages(roi.mask_roi_extractor)]
         for head in stages(roi.mask_head):
             _check_methods(head, (FCNMaskHead,), HEAD, 'model.roi_head.mask_head')
-    for extractor in extractors:
-        _check_methods(extractor, (SingleRoIExtractor,), ('forward',), 'model.roi_head.bbox_roi_extractor')
+    for name, extractor in extractors:
+        _check_methods(extractor, (SingleRoIExtractor,), ('forward',), f'model.roi_head.{name}')
         for layer in extractor.roi_layers:
             if not isinstance(layer, RoIAlign) or layer.pool_mode != 'avg':
                 raise UserError(f'cannot export the RoI layer {layer}; expected RoIAlign with pool_mode=avg')

@@ -6,7 +6,7 @@ from mmengine.dist import all_reduce_params
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook, SyncBuffersHook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 from torch.utils.data import ConcatDataset, Dataset
 
 from ..evaluation.coco_metric import OfficialCocoMetric
@@ -98,20 +98,30 @@ def _find_parts(evaluator: Evaluator, dataset: Dataset) -> None:
 class ScheduleEndHook(Hook):
     """Says if a resumed training run goes on after the end of its learning rate schedule.
 
-    A resumed run takes the schedule of its checkpoint, also where the config has another one by now.
+    A resumed run takes the schedule of its checkpoint, also where the config has another one by now. A schedule that
+    ended before the run's own end from the start, such as one with a warm-up only, is meant to.
     """
 
+    def __init__(self) -> None:
+        self.planned: int | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the number of iterations that the run had planned when it wrote the checkpoint."""
+        state = checkpoint.get('message_hub') or {}
+        self.planned = state.get('runtime_info', {}).get('max_iters')
+
     def before_train(self, runner: Runner) -> None:
-        """Compare the end of the schedule with the end of training."""
+        """Compare the end of the schedule with the end of training, then and now."""
         schedulers = runner.param_schedulers or []
-        if not runner._resume or not runner.iter or not isinstance(schedulers, list) or not schedulers:
+        if not runner._resume or self.planned is None or not isinstance(schedulers, list) or not schedulers:
             return
-        length = len(runner.train_dataloader)
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        length, unit = (len(runner.train_dataloader), 'epoch') if by_epoch else (1, 'iteration')
         last = max(scheduler.end * (length if scheduler.by_epoch else 1) for scheduler in schedulers)
-        if last < runner.max_iters:
+        if self.planned <= last < runner.max_iters:
             runner.logger.warning(
-                f'the learning rate schedule of the checkpoint ends after {last / length:g} epochs, and training goes '
-                f'on to epoch {runner.max_iters / length:g} with the last learning rate. For a new schedule, start a '
+                f'the learning rate schedule of the checkpoint ends after {last / length:g} {unit}s, and training goes '
+                f'on to {unit} {runner.max_iters / length:g} with the last learning rate. For a new schedule, start a '
                 'new run from the checkpoint with load_from.'
             )
 

@@ -58,7 +58,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         action=KeyValueAction,
         metavar='KEY=VALUE',
         help='change settings of the config, for example train_dataloader.batch_size=4; write a list as key="[a,b]", '
-        'and a dict as key="{\'a\': 1}"',
+        'and a dict as key="{\'a\': 1}", which is merged into the one of the config',
     )
 
 

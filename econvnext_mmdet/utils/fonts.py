@@ -18,8 +18,8 @@ EMOJI = 0x1F000  # from here on, characters are mostly emoji; matplotlib cannot 
 def use_font_for(names: Iterable[str]) -> None:
     """Let matplotlib draw names with a font that has their characters.
 
-    If no installed font has all of them, the one with the most is used, and a warning says which characters are
-    missing and which package has them.
+    MMEngine draws all text with one font. If no installed font has all characters, the one with the most is used, and
+    a warning says which are missing and which package has them.
 
     Args:
         names: The names of the classes.
@@ -44,9 +44,9 @@ def use_font_for(names: Iterable[str]) -> None:
     if missing:
         packages = {_package(code) for code in missing}
         print_log(
-            f'no installed font has the characters {examples([chr(code) for code in sorted(missing)], most=5)} of the '
-            'class names, so pictures and plots show boxes in their place; on Debian or Ubuntu, '
-            f'`apt-get install {" ".join(sorted(packages))}` brings one',
+            'no installed font has all characters of the class names, so pictures and plots show boxes in place of '
+            f'{examples([chr(code) for code in sorted(missing)], most=5)}; on Debian or Ubuntu, '
+            f'`apt-get install {" ".join(sorted(packages))}` brings a font with them',
             logger='current',
             level=logging.WARNING,
         )
@@ -61,6 +61,5 @@ def _characters(path: str) -> set[int]:
 
 
 def _package(code: int) -> str:
-    if code >= EMOJI:
-        return 'fonts-symbola'
-    return PACKAGES.get(name_of(chr(code), '').partition(' ')[0], 'fonts-noto-core')
+    other = 'fonts-symbola' if code >= EMOJI else 'fonts-noto-core'
+    return PACKAGES.get(name_of(chr(code), '').partition(' ')[0], other)

@@ -160,14 +160,14 @@ def test_counts_agree_with_pycocotools(cfg):
         (
             lambda c: c['annotations'].clear(),
             'error',
-            "the config's classes and its filter_cfg",
-            'filter_empty_gt',
+            'training would use no box',
+            '0 images are used',
         ),
         (
             lambda c: [item.update(width=8) for item in c['images']],
             'error',
-            "the config's classes and its filter_cfg",
-            'min_size',
+            'training would use no box',
+            'images that filter_cfg excludes',
         ),
         (
             lambda c: [c['annotations'].remove(a) for a in list(c['annotations']) if a['category_id'] == 2],
@@ -294,6 +294,19 @@ def test_nearly_black_images_are_named(cfg):
     found = findings(inspect_config(cfg))
     (dark,) = (finding for name, finding in found.items() if name.startswith('images of 16 bits'))
     assert dark.examples == ['1.png']
+
+
+def test_images_that_libjpeg_calls_corrupt_are_named(cfg):
+    """They are read, with a part in gray or shifted, and libjpeg does not print their names."""
+    path = Path(cfg.root, 'train', '000003.jpg')
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    content = bytearray(cv2.imencode('.jpg', pixels)[1])
+    content[-400:-390] = bytes(10)
+    path.write_bytes(content)
+    found = findings(inspect_config(cfg))
+    (finding,) = (finding for name, finding in found.items() if 'the decoder complains about' in name)
+    assert finding.severity == 'warning' and finding.count == 1
+    assert finding.examples[0].startswith('000003.jpg: Corrupt JPEG data')
 
 
 def test_samples_of_one_channel_are_drawn_in_gray(cfg, tmp_path):
@@ -462,22 +475,25 @@ def test_tool_prints_findings_and_writes_files(cfg, tmp_path):
     assert 'no samples drawn' in out
 
 
-def test_ctrl_c_stops_reading_images(cfg, monkeypatch):
-    """Images that wait in the pool must not delay the exit."""
+def test_ctrl_c_stops_reading_images(cfg, monkeypatch, tmp_path):
+    """Images that wait must not delay the exit."""
     monkeypatch.setattr(inspection, 'READERS', 1)
-    read = []
 
-    def interrupted(path, load):
-        read.append(path)
+    def slow(path, load):
+        with open(tmp_path / 'read', 'a') as file:
+            file.write(path + '\n')
         time.sleep(0.05)
-        if len(read) == 2:
-            raise KeyboardInterrupt
         return inspection._ReadImage(path, (64, 64))
 
-    monkeypatch.setattr(inspection, '_read', interrupted)
+    def interrupted(images, *rest, **options):
+        yield next(iter(images))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspection, '_read', slow)
+    monkeypatch.setattr('rich.progress.Progress.track', lambda _, images, *rest, **options: interrupted(images))
     with pytest.raises(KeyboardInterrupt):
         inspect_config(cfg)
-    assert len(read) < 6
+    assert len((tmp_path / 'read').read_text().splitlines()) < 6
 
 
 @pytest.mark.parametrize(

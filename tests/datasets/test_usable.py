@@ -1,6 +1,8 @@
 """What training uses of its data, as MMDetection's own datasets have it."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from mmdet.registry import DATASETS
@@ -98,3 +100,42 @@ def test_a_class_without_a_usable_box_and_many_boxes_that_are_left_out_are_said(
     said = [finding.what for finding in train_set.findings if finding.what.startswith('training uses')]
     assert said[0].startswith('training uses no box of square, triangle, star, so the model cannot learn it')
     assert re.match(r'training uses only \d+ boxes of \d+ in the file. MMDetection leaves out crowd regions', said[1])
+
+
+def test_all_training_files_are_judged_together(cfg):
+    """A class without boxes in one file may have them in another."""
+    file = Path(cfg.root, 'annotations', 'train.json')
+    coco = json.loads(file.read_text())
+    for name, keep in (('circles', lambda label: label == 1), ('others', lambda label: label != 1)):
+        part = [item for item in coco['annotations'] if keep(item['category_id'])]
+        (file.parent / f'{name}.json').write_text(json.dumps({**coco, 'annotations': part}))
+    dataset = cfg.train_dataloader.dataset
+    files = [{**dataset, 'ann_file': f'annotations/{name}.json'} for name in ('circles', 'others')]
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=files)
+    said = [str(finding) for found in inspect_config(cfg, read_images=False) for finding in found.findings]
+    assert not any('the model cannot learn it' in line for line in said)
+    cfg.train_dataloader.dataset.datasets[1:] = []
+    said = [str(finding) for found in inspect_config(cfg, read_images=False) for finding in found.findings]
+    assert any('training uses no box of square, triangle, star' in line for line in said)
+
+
+def test_the_inspection_counts_the_images_that_indices_leaves(cfg):
+    cfg.train_dataloader.dataset.indices = 3
+    (found, *_) = inspect_config(cfg, read_images=False)
+    init_default_scope('mmdet')
+    assert found.usable.images == usable(DATASETS.build(cfg.train_dataloader.dataset)).images == 3
+
+
+def test_classes_of_areas_without_boxes_are_no_fault(cfg, tmp_path):
+    """Panoptic segmentation has boxes for things only."""
+    init_default_scope('mmdet')
+    (tmp_path / 'none.json').write_text(json.dumps(dict(images=[], annotations=[], categories=[])))
+    built = DATASETS.build(
+        dict(
+            type='CocoPanopticDataset',
+            ann_file=str(tmp_path / 'none.json'),
+            data_prefix=dict(img='', seg=''),
+            lazy_init=True,
+        )
+    )
+    assert usable(built) is None

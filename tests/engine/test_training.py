@@ -45,10 +45,12 @@ def test_a_slurm_task_that_trains_alone_checks_its_data(shapes, tmp_path, monkey
         train(cfg)
 
 
-@pytest.mark.parametrize('end, warned', [(1, True), (2, False), (10**9, False)])
-def test_a_resumed_run_says_if_the_schedule_of_its_checkpoint_is_over(end, warned, trained, shapes, tmp_path):
+# The run of 3 steps per epoch had planned 1 epoch or 2. A schedule that was shorter from the start is a warm-up.
+@pytest.mark.parametrize('planned, end, warned', [(1, 1, True), (1, 2, False), (1, 10**9, False), (2, 1, False)])
+def test_a_resumed_run_says_if_the_schedule_of_its_checkpoint_is_over(planned, end, warned, trained, shapes, tmp_path):
     checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
     checkpoint['meta']['epoch'], checkpoint['meta']['iter'] = 1, 3
+    checkpoint['message_hub']['runtime_info']['max_iters'] = planned * 3
     for scheduler in checkpoint['param_schedulers']:
         scheduler['end'] = end * (1 if scheduler['by_epoch'] else 3)
     torch.save(checkpoint, tmp_path / 'mine.pth')

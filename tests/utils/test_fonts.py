@@ -44,6 +44,7 @@ def test_a_font_with_the_characters_is_used(said):
     [
         ('扇贝', 'fonts-noto-cjk'),
         ('ホタテ', 'fonts-noto-cjk'),
+        ('𠮷', 'fonts-noto-cjk'),
         ('가리비', 'fonts-noto-cjk'),
         ('ಮೀನು', 'fonts-noto-core'),
         ('🦀🦞', 'fonts-symbola'),
@@ -52,5 +53,5 @@ def test_a_font_with_the_characters_is_used(said):
 def test_a_missing_font_is_named_with_its_package(said, name, package):
     use_font_for(['cat', name])
     ((level, text),) = said
-    assert level == logging.WARNING and f'`apt-get install {package}` brings one' in text
+    assert level == logging.WARNING and f'`apt-get install {package}` brings a font' in text
     assert ', '.join(sorted({*name})) in text
