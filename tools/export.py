@@ -55,6 +55,7 @@ def parse_args() -> argparse.Namespace:
         '0.0005 (0.002 with --half, 0.005 with --int8) is removed',
     )
     cli.add_config_options(parser)
+    cli.add_trust_option(parser)
     return parser.parse_args()
 
 

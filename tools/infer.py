@@ -57,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help="PyTorch's name for the device (default: cuda:0, or cpu if there is no GPU)")
     parser.add_argument('--no-pictures', action='store_true', help='do not draw pictures')
+    cli.add_trust_option(parser)
     return parser.parse_args()
 
 

@@ -18,6 +18,7 @@ from ..utils.config import evaluate_masks, evaluators_of, is_classification
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
+from ..weights.checkpoint import use_safe_loaders
 from .config_checks import check_settings
 from .detection_hooks import UsableDataHook
 from .hooks import CocoTableHook, DatasetPartsHook, ScheduleEndHook
@@ -68,6 +69,7 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
         UserError: Masks would be evaluated, and the model predicts none.
     """
     keep_freed_memory()
+    use_safe_loaders()
     _own_visualizer(cfg)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     _check_masks(cfg, unwrap(runner.model), splits)

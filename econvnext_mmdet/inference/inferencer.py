@@ -24,7 +24,7 @@ from ..utils.errors import UserError
 from ..utils.fonts import use_font_for
 from ..utils.memory import keep_freed_memory
 from ..utils.model import number_of_classes, prefer_channels_last
-from ..weights.checkpoint import read_checkpoint
+from ..weights.checkpoint import read_checkpoint, use_safe_loaders
 from ..weights.loading import check_fits
 
 
@@ -70,6 +70,7 @@ class StrictInferencer(DetInferencer):
 
     def __init__(self, cfg: Config, checkpoint: str, device: str, classes: Sequence[str] | None = None):
         keep_freed_memory()
+        use_safe_loaders()
         exported = is_exported(checkpoint)
         self._state, self._meta = ({}, {}) if exported else read_checkpoint(checkpoint)
         self._path = checkpoint

@@ -6,10 +6,29 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from mmengine.config import DictAction
 
 from .errors import UserError
+
+# torch.load reads these environment variables. FORCE_SAFE refuses all that runs code, whatever library calls it. TRUST
+# allows it where the caller does not refuse it.
+FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+
+
+def is_trusted() -> bool:
+    """Whether the user trusts the authors of all checkpoints."""
+    return os.environ.get(TRUST) == '1'
+
+
+class TrustAction(argparse.Action):
+    """Lets the checkpoints that this process and its children load run code."""
+
+    def __call__(self, *args: Any) -> None:
+        os.environ.pop(FORCE_SAFE, None)
+        os.environ[TRUST] = '1'
 
 
 class KeyValueAction(DictAction):
@@ -62,6 +81,17 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for checkpoints that hold more than weights."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action=TrustAction,
+        nargs=0,
+        help='load checkpoints that hold more than tensors and numbers; only for files from a source that you trust, '
+        'since such a file can run any program',
+    )
+
+
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share. They are those of MMDetection's tools."""
     parser.add_argument(
@@ -69,6 +99,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder for logs and checkpoints (default: work_dir of the config, or work_dirs/CONFIG_NAME)',
     )
     add_config_options(parser)
+    add_trust_option(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
@@ -133,12 +164,16 @@ def add_shape_option(parser: argparse.ArgumentParser) -> None:
 def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was written') -> None:
     """Run the main function of a tool and report the user's errors without a traceback.
 
+    No checkpoint may run code, unless the user trusts them all.
+
     The exit status is 1 after an error that the user can fix, and 130 after Ctrl-C.
 
     Args:
         main: The main function.
         when_interrupted: What to tell the user after Ctrl-C. Defaults to 'nothing was written'.
     """
+    if not is_trusted():
+        os.environ[FORCE_SAFE] = '1'
     try:
         main()
     except BaseException as raised:

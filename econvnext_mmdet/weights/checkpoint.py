@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..utils.errors import UserError
 from ..utils.files import whole_file
+from .unpickling import load_pth, only_weights
 
 # The formats that write_checkpoint knows.
 CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')
@@ -50,7 +51,7 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: str) -> Checkpoint:
-    """Read a checkpoint: MMEngine's layout, a plain state dict or safetensors.
+    """Read a checkpoint: MMEngine's layout, a plain state dict or safetensors. No code in the file runs.
 
     If training kept an exponential moving average (EMA) of the weights, the result holds the EMA weights, because
     MMEngine's ``EMAHook`` stores them as ``state_dict``. The state dict of the EMA model itself (``module.*``) can be
@@ -62,26 +63,21 @@ def read_checkpoint(path: str) -> Checkpoint:
             begin with it.
 
     Raises:
-        UserError: The file is missing, is truncated, is not a checkpoint, has no tensors, does not match its hash, or
-            holds a fused model.
+        UserError: The file is missing, is truncated, is not a checkpoint, has no tensors, does not match its hash,
+            holds a fused model, or asks for something that could run code.
     """
     path = str(path)
     if '://' not in path and not path.startswith('file:') and not Path(path).is_file():
         raise UserError(f'no checkpoint file {path}. Give the path of a .pth or .safetensors file.')
     check_hash(path)
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        checkpoint = load_safely(path, 'cpu')
     except UserError:
         raise
     except Exception as error:  # a broken file can make torch.load raise anything, even an OSError
         if isinstance(error, URLError) or isinstance(error, OSError) and error.filename is not None:
             # The network or the file system failed, so the file itself may be fine.
             raise UserError(f'cannot read the checkpoint {path}: {error}') from error
-        if 'weights_only' in str(error):
-            raise UserError(
-                f'cannot read the checkpoint {path}: the installed MMEngine does not load training checkpoints with '
-                'torch 2.6 or later. Use onedl-mmengine or an older torch.'
-            ) from error
         raise UserError(
             f'cannot read the checkpoint {path}: {_first_line(error)}. The file is truncated or is not a checkpoint. '
             'Download or copy it again, or give another file.'
@@ -161,9 +157,33 @@ def load_safetensors(path: str, map_location: Any = None) -> dict[str, Any]:
 
 
 @CheckpointLoader.register_scheme(prefixes=('file:', r'https?://.*\.safetensors$'))
-def load_url(path: str, map_location: Any = None) -> dict[str, Any]:
-    """Load from URLs that MMEngine cannot load: ``file:`` URLs, and safetensors files on the network."""
-    return CheckpointLoader.load_checkpoint(local_file(path), map_location)
+def load_safely(path: str, map_location: Any = None) -> Any:
+    """Load a file without running code in it.
+
+    MMEngine loads two kinds of URL by this function that it cannot load itself: ``file:``, and safetensors files on
+    the network.
+
+    Args:
+        path: A path or a URL, see :func:`read_checkpoint`.
+        map_location: See ``torch.load``. Defaults to None.
+
+    Raises:
+        UserError: The file is missing or damaged, or asks for something that could run code.
+    """
+    if '://' in path and not HTTP.match(path) and not path.startswith('file:'):
+        with only_weights():
+            return CheckpointLoader.load_checkpoint(path, map_location)
+    file = local_file(path)
+    return (load_safetensors if Path(file).suffix == '.safetensors' else load_pth)(file, map_location)
+
+
+def use_safe_loaders() -> None:
+    """Put our loaders of ``.pth`` files in the place of MMEngine's, for all checkpoints that a run loads.
+
+    MMEngine's loaders run the code in a file if it cannot be read without.
+    """
+    CheckpointLoader.register_scheme(prefixes='', loader=load_pth, force=True)
+    CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=load_safely, force=True)
 
 
 def local_file(path: str) -> str:

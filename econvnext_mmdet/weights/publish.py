@@ -1,5 +1,6 @@
 """Preparing a checkpoint for publication: only the weights, complete and checked."""
 
+import ast
 import hashlib
 import os
 from pathlib import Path
@@ -43,7 +44,7 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
     if cfg is None:
         if 'cfg' not in checkpoint.meta:
             raise UserError(f'{source} does not contain the config of its model. Give the config with --config.')
-        cfg = Config.fromstring(checkpoint.meta['cfg'], file_format='.py')
+        cfg = _config_in(checkpoint.meta['cfg'], source)
     expected = _outputs(cfg, checkpoint, source)
     meta = {key: value for key, value in checkpoint.meta.items() if key != 'hook_msgs'}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,44 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
         named = Path(out).with_name(f'{Path(out).stem}-{digest}{Path(out).suffix}')
         os.replace(part, named)
     return str(named)
+
+
+def _config_in(text: Any, path: str) -> Config:
+    """The config that a checkpoint carries as text. The text is only read: Python would run whatever it says.
+
+    MMEngine writes one assignment per setting, with values of ``dict(...)``, lists, texts and numbers.
+
+    Args:
+        text: The text.
+        path: The checkpoint, for the message.
+
+    Raises:
+        UserError: The text has something else.
+    """
+    settings, line = {}, 0
+    try:
+        for statement in ast.parse(text).body:
+            line = statement.lineno
+            if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+                raise ValueError('no assignment')
+            settings[statement.targets[0].id] = _value_of(statement.value)
+        return Config(settings)
+    except (SyntaxError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f'the config in {path} is more than a list of settings (line {line}: {error}), so it is not read. Give the '
+            'config with --config.'
+        ) from None
+
+
+def _value_of(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {str(keyword.arg): _value_of(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict):
+        return {_value_of(key): _value_of(value) for key, value in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_value_of(value) for value in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    return ast.literal_eval(node)
 
 
 def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:

@@ -19,6 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=20, help='timed images (default: %(default)s)')
     parser.add_argument('--threads', type=int, help='CPU threads (default: each runtime decides)')
     cli.add_config_options(parser)
+    cli.add_trust_option(parser)
     args = parser.parse_args()
     if min(args.images, args.threads or 1) < 1:
         parser.error('--images and --threads expect a number of at least 1')

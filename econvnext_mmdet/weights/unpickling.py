@@ -1,0 +1,107 @@
+"""Reading ``.pth`` files without running their code.
+
+A ``.pth`` file is a pickle, and a pickle can call any function. PyTorch's ``weights_only`` mode builds tensors, numbers
+and containers, and otherwise only what a list allows.
+"""
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
+
+from ..utils.cli import FORCE_SAFE, TRUST, is_trusted
+from ..utils.errors import UserError
+
+
+def _statistic(owner: type, name: str) -> Any:
+    """What getattr is for in MMEngine's checkpoints: a method of HistoryBuffer, such as its mean.
+
+    With the real getattr, which is on MMEngine's list, a file could reach and change the variables of a module.
+    """
+    if owner is not HistoryBuffer or not isinstance(name, str) or name.startswith('_'):
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {getattr(owner, "__name__", owner)}.{name}')
+    return getattr(owner, name)
+
+
+# MMEngine's checkpoints have these besides tensors: the history of each logged value, and NumPy's numbers.
+_ARRAY, _SCALAR = (number.__reduce__()[0] for number in (np.empty(0), np.float64(0)))
+SAFE = [
+    HistoryBuffer,
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in '?' + np.typecodes['AllInteger'] + np.typecodes['Float']},
+    _ARRAY,
+    _SCALAR,
+]
+# PyTorch finds a function by these names.
+_statistic.__module__, _statistic.__qualname__, _statistic.__name__ = 'builtins', 'getattr', 'getattr'
+SAFE.append(_statistic)
+if digit_version(torch.__version__) >= digit_version('2.6'):
+    # Files of NumPy 1 read with NumPy 2, and the other way round.
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        SAFE += [(_ARRAY, f'{module}._reconstruct'), (_SCALAR, f'{module}.scalar')]
+
+
+def load_pth(path: str, map_location: Any = None) -> Any:
+    """Load a local ``.pth`` file without running code in it. MMEngine's loader falls back to running it.
+
+    Code may run if the environment variable in :data:`TRUST` is 1, as ``--trust-checkpoint`` sets it.
+
+    Args:
+        path: The file.
+        map_location: See ``torch.load``. Defaults to None.
+
+    Raises:
+        UserError: The file needs something that is not allowed, or is damaged.
+    """
+    path = os.path.expanduser(path)
+    _check_sums(path)
+    torch.serialization.add_safe_globals(SAFE)  # each time, because MMEngine's loader takes its list away again
+    try:
+        return torch.load(path, map_location=map_location, weights_only=not is_trusted())
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r'GLOBAL (\S+)|[Uu]nsupported (?:class|global|operand) (\S+)', str(error))
+        if wanted is None:
+            raise
+        raise UserError(
+            f'{path} was not loaded: it asks for {wanted[1] or wanted[2]}, which no tensor needs, and loading it could '
+            'run a program of its author. Get the weights from a source you trust, best as .safetensors. If you trust '
+            f'this file, give --trust-checkpoint, or set {TRUST}=1 where there is no such option.'
+        ) from None
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Let no code in a checkpoint run, whatever library loads it, unless the user trusts all checkpoints."""
+    before = os.environ.get(FORCE_SAFE)
+    if not is_trusted():
+        os.environ[FORCE_SAFE] = '1'
+    try:
+        yield
+    finally:
+        os.environ.pop(FORCE_SAFE, None)
+        if before is not None:
+            os.environ[FORCE_SAFE] = before
+
+
+def _check_sums(path: str) -> None:
+    """Check the checksums in a file. torch.load does not."""
+    if not zipfile.is_zipfile(path):
+        return  # the format before PyTorch 1.6 has none; a truncated zip file is an error of torch.load
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise UserError(f'{path} is damaged: {error}. Copy or download it again.') from None
+    if damaged is not None:
+        raise UserError(
+            f'{path} is damaged: its part {damaged} does not match the checksum in the file. Copy or download it again.'
+        )
