@@ -1,4 +1,4 @@
-"""Checks of a config's COCO data before a model is built."""
+"""Checks of a config's data before a model is built."""
 
 import logging
 import os
@@ -15,15 +15,16 @@ from ..utils.config import datasets_of, evaluate_masks, evaluators_of, is_classi
 from ..utils.errors import UserError, errors_in, examples
 from .classification_checks import check_classification
 from .coco_by_name import CocoDatasetByName
-from .dataset_files import check_images, classes_of, is_local_coco, paths_of, read_annotations, registered_type
+from .dataset_files import check_images, classes_of, is_local, is_xml, paths_of, read_annotations, registered_type
+from .xml_files import XMLNames
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     """Check the datasets and the evaluators of a config.
 
-    For local files in COCO's format, annotations and images must exist, the annotations must be well-formed, the
-    training files together must have all classes, and the heads must have the same number of classes. For a classifier,
-    see :func:`~.classification_checks.check_classification`.
+    For local files in COCO's format or in Pascal VOC's, annotations and images must exist, the annotations must be
+    well-formed, and the heads must have the same number of classes. The training files in COCO's format together must
+    have all classes. For a classifier, see :func:`~.classification_checks.check_classification`.
 
     Args:
         cfg: The whole config, after :func:`~.classes.unify_classes`.
@@ -37,7 +38,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         evaluators = evaluators_of(cfg, split)
         files = []
         absent: set[str] | None = None
-        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+        for dataset in filter(is_local, datasets_of(cfg, split)):
             needs = needs_of(dataset, evaluators)
             if (dataset, needs) not in seen:
                 lacking = check_dataset(dataset, **needs)
@@ -63,15 +64,15 @@ def needs_of(dataset: dict, evaluators: Sequence[dict]) -> dict[str, bool]:
 
 
 def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False) -> set[str]:
-    """Check one COCO dataset: its files, its annotations and its classes.
+    """Check one dataset: its files, its annotations and its classes.
 
     Args:
-        dataset: The dataset's config, with ``ann_file`` and optionally ``data_root``, ``data_prefix`` and ``metainfo``.
+        dataset: The config of a local dataset.
         pycocotools: pycocotools will evaluate the file, see :func:`check_annotations`. Defaults to False.
         masks: Every annotation must have a mask. Defaults to False.
 
     Returns:
-        The classes that the file lacks.
+        The classes that the file lacks. Empty for Pascal VOC, which has no list of classes.
 
     Raises:
         UserError: The first problem found. The message says in which file it is and what to do.
@@ -99,31 +100,40 @@ def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False)
         if names:
             print_log(f'{ann_file}: {examples(names, most=5)} {what}', logger='current', level=logging.WARNING)
     check_images(coco['images'], folder, ann_file)
-    return set(lacking)
+    return set() if is_xml(dataset) else set(lacking)
 
 
 def in_order_of(dataset: dict, pycocotools: bool) -> str:
     """What numbers the classes in the order of the file: the type of the dataset, the metric, or '' for neither."""
     dataset_type = registered_type(dataset)
+    if is_xml(dataset):
+        return ''
     if dataset_type is None or not issubclass(dataset_type, CocoDatasetByName):
         return type_name(dataset)
     return 'The metric' if pycocotools else ''
 
 
 def check_layout(dataset: dict) -> None:
-    """Check that the annotation file and the image folder of a COCO dataset's config exist.
+    """Check that the files and folders of a dataset's config exist, apart from those of single images.
 
     Raises:
         UserError: One of them is missing. The message has the layout that the config expects.
     """
     ann_file, folder = paths_of(dataset)
+    places = {'annotation file': ann_file, 'image folder': folder}
     layout = f'expected the annotations at {ann_file} and the images in {folder}'
+    if is_xml(dataset):
+        places['annotation folder'] = XMLNames(dataset).xml_folder
+        layout = (
+            f'expected the annotations at {ann_file} (the NAME of each image) and in '
+            f'{places["annotation folder"]} (NAME.xml), and the images in {folder} (NAME.jpg)'
+        )
     hint = 'arrange the data like this or change data_root in the config; `make demo` trains without any download'
-    if not os.path.isfile(ann_file):
-        convert = '; tools/dataset_converters/ makes annotation files from XML' if os.path.isdir(folder) else ''
-        raise UserError(f'no annotation file {ann_file}: {layout}; {hint}{convert}')
-    if not os.path.isdir(folder):
-        raise UserError(f'no image folder {folder}: {layout}; {hint}')
+    if os.path.isdir(folder) and not is_xml(dataset):
+        hint += '; tools/dataset_converters/ makes annotation files from XML'
+    for kind, path in places.items():
+        if not (os.path.isfile if kind == 'annotation file' else os.path.isdir)(path):
+            raise UserError(f'no {kind} {path}: {layout}; {hint}')
 
 
 def check_classes(classes: Sequence[str], names: Sequence[str], in_order: str = '') -> tuple[list[str], list[str]]:
@@ -154,7 +164,7 @@ def check_classes(classes: Sequence[str], names: Sequence[str], in_order: str = 
     if lacking and (in_order or len(lacking) == len(classes)):
         raise UserError(
             f'the file lacks the class{"es" * (len(lacking) > 1)} {", ".join(map(repr, lacking))} of the '
-            f'config; it has {", ".join(map(repr, names))}. Use the same names in metainfo.classes.'
+            f'config; it has {", ".join(map(repr, names)) or "none"}. Use the same names in metainfo.classes.'
         )
     used = [name for name in names if name in classes]
     if in_order and used != list(classes):

@@ -8,14 +8,15 @@ from mmengine.config import Config
 from ..utils.config import datasets_of, is_classification
 from ..utils.errors import UserError, examples
 from .coco_by_name import CocoDatasetByName
-from .dataset_files import classes_of, is_local_coco, registered_type
+from .dataset_files import classes_of, is_local, registered_type
 
 
 def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
-    """Give the local COCO datasets of a config the same classes, and labels that follow their names.
+    """Give the local datasets of a config the same classes, and labels that follow their names.
 
-    Every CocoDataset becomes a :class:`CocoDatasetByName`. Neither the order of the categories in a file nor the order
-    of ``metainfo.classes`` matters then, and a file may lack classes.
+    Every CocoDataset becomes a :class:`CocoDatasetByName`. The labels of an XMLDataset follow the names anyway. Neither
+    the order of the categories in a file nor the order of ``metainfo.classes`` matters then, and a file may lack
+    classes.
 
     Args:
         cfg: The whole config, which is changed.
@@ -28,7 +29,7 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
     """
     source, classes = ('the checkpoint', list(trained)) if trained else configured_classes(cfg, splits)
     for split in splits:
-        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+        for dataset in filter(is_local, datasets_of(cfg, split)):
             _set_classes(dataset, f'{split}_dataloader', classes, source)
 
 
@@ -37,12 +38,12 @@ def configured_classes(cfg: Config, splits: Sequence[str]) -> tuple[str, list[st
 
     Returns:
         The place of the classes, such as 'train_dataloader', and the classes. Both are empty if no split has a local
-            COCO dataset.
+            dataset.
     """
     named: list[tuple[str, list[str]]] = []
     others: list[tuple[str, list[str]]] = []
     for split in dict.fromkeys(('train', *splits)):
-        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+        for dataset in filter(is_local, datasets_of(cfg, split)):
             (named if _names_classes(dataset) else others).append((f'{split}_dataloader', classes_of(dataset)))
     return next(((place, names) for place, names in (*named, *others) if names), ('', []))
 

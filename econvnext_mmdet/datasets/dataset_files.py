@@ -6,11 +6,12 @@ from typing import Any
 from unicodedata import normalize
 
 import numpy as np
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.registry import DATASETS
 
 from ..utils.errors import UserError
 from ..utils.files import load_json
+from .xml_files import XMLNames
 
 # A Mac writes an accent as a character of its own (Unicode's form NFD), other systems as one with its letter (NFC).
 OTHER_FORM = 'have another name on the disk, with accents encoded in another way (Unicode NFC or NFD)'
@@ -22,37 +23,47 @@ def registered_type(dataset: dict, scope: str = 'mmdet') -> type | None:
         return registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
 
 
-def is_local_coco(dataset: dict) -> bool:
-    """Whether a dataset's config reads local files in COCO's format.
+def is_local(dataset: dict) -> bool:
+    """Whether a dataset's config reads local files in COCO's format or in Pascal VOC's.
 
     The result is False if a subclass reads its own format (LVIS, panoptic), or if the files are in remote storage.
     """
-    dataset_type = registered_type(dataset)
     return (
-        dataset_type is not None
-        and all(
-            getattr(dataset_type, name, None) is getattr(CocoDataset, name)
-            for name in ('load_data_list', 'parse_data_info')
-        )
-        and '://' not in paths_of(dataset)[0]
+        (_loads_like(dataset, CocoDataset) or is_xml(dataset))
+        and '://' not in _ann_file(dataset)
         and (dataset.get('backend_args') or {}).get('backend', 'local') == 'local'
     )
 
 
-def paths_of(dataset: dict) -> tuple[str, str]:
-    """The annotation file and the image folder of a COCO dataset's config."""
-    root = dataset.get('data_root') or ''
-    return (
-        os.path.join(root, dataset.get('ann_file', '')),
-        os.path.join(root, (dataset.get('data_prefix') or {}).get('img', '')),
+def is_xml(dataset: dict) -> bool:
+    """Whether a dataset's config reads XML files in Pascal VOC's format."""
+    return _loads_like(dataset, XMLDataset)
+
+
+def _loads_like(dataset: dict, base: type) -> bool:
+    dataset_type = registered_type(dataset)
+    return dataset_type is not None and all(
+        getattr(dataset_type, name, None) is getattr(base, name) for name in ('load_data_list', 'parse_data_info')
     )
+
+
+def paths_of(dataset: dict) -> tuple[str, str]:
+    """The annotation file and the image folder of a dataset's config. Pascal VOC's annotation file lists the images."""
+    if is_xml(dataset):
+        return _ann_file(dataset), XMLNames(dataset).img_folder
+    folder = (dataset.get('data_prefix') or {}).get('img', '')
+    return _ann_file(dataset), os.path.join(dataset.get('data_root') or '', folder)
+
+
+def _ann_file(dataset: dict) -> str:
+    return os.path.join(dataset.get('data_root') or '', dataset.get('ann_file', ''))
 
 
 def classes_of(dataset: dict) -> list[str]:
     """The classes of a dataset's config: those in its ``metainfo``, or else those of its type.
 
     Args:
-        dataset: The config of a COCO dataset. ``metainfo.classes`` may also be a text file with one class per line.
+        dataset: The config. ``metainfo.classes`` may also be a text file with one class per line.
 
     Raises:
         UserError: ``metainfo.classes`` is a string that is not the path of a file, or the key is not ``classes``.
@@ -72,11 +83,16 @@ def classes_of(dataset: dict) -> list[str]:
 
 
 def read_annotations(dataset: dict) -> dict:
-    """The content of a COCO dataset's annotation file.
+    """The annotations of a dataset, as the content of a file in COCO's format.
 
     Raises:
-        UserError: The file is missing, is not JSON or does not hold an object.
+        UserError: A file is missing or malformed.
     """
+    if is_xml(dataset):
+        files = XMLNames(dataset)
+        annotations = [dict(file_name=f'{name}.xml') for name in files.names()]
+        check_images(annotations, files.xml_folder, files.ann_file, 'annotations')
+        return files.as_coco()
     return load_json(paths_of(dataset)[0], dict)
 
 
@@ -115,22 +131,23 @@ def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:
     return absent
 
 
-def check_images(images: list[dict], folder: str, ann_file: str) -> None:
+def check_images(images: list[dict], folder: str, ann_file: str, kind: str = 'images') -> None:
     """Check that no image of an annotation file is missing or empty. Opens no image.
 
     Args:
         images: The entries of the annotation file, each with ``file_name``.
         folder: The folder that the file names start from.
         ann_file: The annotation file, for the message.
+        kind: What the files are, for the message. Defaults to 'images'.
 
     Raises:
         UserError: Images are missing or empty. The message has their number and one example.
     """
     for what, paths in find_absent(images, folder).items():
         if paths:
-            advice = 'Restore the images, or correct data_root or data_prefix in the config.'
+            advice = f'Restore the {kind}, or correct data_root or data_prefix in the config.'
             if what == OTHER_FORM:
                 advice = 'Rename the files, for example with convmv, or correct the names in the annotation file.'
             raise UserError(
-                f'{len(paths)} of the {len(images)} images of {ann_file} {what}, for example {min(paths)}. {advice}'
+                f'{len(paths)} of the {len(images)} {kind} of {ann_file} {what}, for example {min(paths)}. {advice}'
             )

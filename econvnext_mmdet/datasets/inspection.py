@@ -1,4 +1,4 @@
-"""Find all problems in a config's COCO data before training. tools/check_dataset.py prints them.
+"""Find all problems in a config's data before training. tools/check_dataset.py prints them.
 
 The checks of :mod:`.checks` stop at the first problem. This module finds and counts all problems. A problem
 is an error if it would make training or evaluation fail or give wrong results. It is a warning if MMDetection silently
@@ -49,10 +49,11 @@ from .checks import (
     needs_of,
 )
 from .classes import configured_classes, unify_classes
-from .dataset_files import classes_of, find_absent, is_local_coco, paths_of, read_annotations, spread
+from .dataset_files import classes_of, find_absent, is_local, is_xml, paths_of, read_annotations, spread
 from .usable import Usable, count_usable, detection_parts
 
 EXAMPLES = 3  # per finding
+KNOWN = "local files in COCO's format or in Pascal VOC's"
 # COCO's sizes, as ranges of the area in pixels.
 SIZES = dict(small=(0, 32**2), medium=(32**2, 96**2), large=(96**2, float('inf')))
 NEARLY_BLACK = 32  # of 255; below, at most 13 of 16 bits are used
@@ -136,7 +137,7 @@ class Inspection:
 
 
 def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
-    """Inspect the COCO datasets that a config trains and evaluates on.
+    """Inspect the datasets that a config trains and evaluates on.
 
     Args:
         cfg: The whole config.
@@ -148,7 +149,7 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             two. The inspection of a dataset in a different format says that it was not inspected.
 
     Raises:
-        UserError: No split has a local dataset in COCO's format.
+        UserError: No split has a local dataset in COCO's format or in Pascal VOC's.
     """
     init_default_scope('mmdet')
     found: dict[tuple[tuple[str, str], bool], Inspection] = {}
@@ -160,14 +161,14 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     for split in ('train', 'val', 'test'):
         evaluators = evaluators_of(cfg, split)
         datasets = datasets_of(cfg, split)
-        files = [paths_of(dataset)[0] for dataset in datasets if is_local_coco(dataset)]
+        files = [paths_of(dataset)[0] for dataset in datasets if is_local(dataset)]
         for dataset in datasets:
-            if not is_local_coco(dataset):
+            if not is_local(dataset):
                 others.append(
                     Inspection(
                         split,
                         f'{dataset["type"]} {dataset.get("ann_file", "")}'.rstrip(),
-                        findings=[Finding('warning', "not inspected: it has no local files in COCO's format", 1, [])],
+                        findings=[Finding('warning', f'not inspected: it has no {KNOWN}', 1, [])],
                     )
                 )
                 continue
@@ -181,13 +182,14 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
             if classes is not None:
                 findings.attempt(check_num_classes, cfg.get('model'), classes)
                 if split == 'train' and found[key].classes:
-                    lacking.append({*classes} - {*found[key].classes})
+                    # Pascal VOC has no list of classes.
+                    lacking.append(set() if is_xml(dataset) else {*classes} - {*found[key].classes})
             findings.attempt(check_evaluators, evaluators, split, files, judges_parts(cfg, split))
             found[key].add(findings.listed())
         if lacking and split == 'train':
             problems.attempt(check_trained_classes, set.intersection(*lacking), files)
     if not found:
-        raise UserError("the config has no local dataset in COCO's format; other formats cannot be inspected")
+        raise UserError(f'the config has no {KNOWN}; other formats cannot be inspected')
     # The model learns from all training files together.
     used = [inspection.usable for inspection in found.values() if inspection.usable is not None]
     if used:
@@ -255,7 +257,7 @@ def _needs_by_file(cfg: Config) -> dict[tuple[tuple[str, str], bool], dict[str, 
     """What training requires of each file, and what evaluation requires of it, in all splits that share the file."""
     needs: dict[tuple[tuple[str, str], bool], dict[str, bool]] = {}
     for split in ('train', 'val', 'test'):
-        for dataset in filter(is_local_coco, datasets_of(cfg, split)):
+        for dataset in filter(is_local, datasets_of(cfg, split)):
             key, more = (paths_of(dataset), split == 'train'), needs_of(dataset, evaluators_of(cfg, split))
             needs[key] = {need: needed or needs.get(key, {}).get(need, False) for need, needed in more.items()}
     return needs
@@ -265,7 +267,7 @@ def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: boo
     """Inspect one dataset.
 
     Args:
-        dataset: The config of a local dataset in COCO's format.
+        dataset: The config of a local dataset.
         split: The split that reads it.
         needs: What loading and evaluation require of the file, see :func:`needs_of`.
         read_images: Read and decode every image.

@@ -22,7 +22,8 @@ class Usable:
     Attributes:
         images: The number of images.
         boxes: The number of boxes by class, without crowd regions.
-        crowd: The number of crowd regions, which are not trained.
+        crowd: The number of annotations that are not trained: crowd regions, and with Pascal VOC difficult and small
+            objects.
         listed: The number of annotations by class in the files, crowd regions included. Empty if it is not known.
         sources: The annotation files.
     """
@@ -57,8 +58,8 @@ class Usable:
         if not self.boxes.total():
             raise UserError(
                 f'training would use no box{listed} ({", ".join(self.sources)}): {self.images} images are used, and '
-                f'{self.crowd} of their annotations are crowd regions. {LEFT_OUT} Correct the file, or filter_cfg of '
-                'the training set.'
+                f'{self.crowd} of their annotations are crowd regions or ignored objects. {LEFT_OUT} Correct the '
+                'file, or filter_cfg of the training set.'
             )
         found = []
         empty = [name for name in classes if not self.boxes[name]]
@@ -71,7 +72,8 @@ class Usable:
 
 LEFT_OUT = (
     'MMDetection leaves out crowd regions, boxes with "ignore", without area, outside of their image, or less than a '
-    'pixel wide or high (as all boxes are whose coordinates are from 0 to 1), and images that filter_cfg excludes.'
+    'pixel wide or high (as all boxes are whose coordinates are from 0 to 1), and images that filter_cfg excludes. In '
+    "Pascal VOC's format, it leaves out difficult objects and those smaller than bbox_min_size of filter_cfg."
 )
 
 

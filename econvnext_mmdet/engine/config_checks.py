@@ -126,6 +126,13 @@ def _metric_names(cfg: Config) -> list[str] | None:
     evaluators: list[Any] = evaluators_of(cfg, 'val')
     prefixes = cfg.val_evaluator['dataset_prefixes'] if judges_parts(cfg, 'val') else [''] * len(evaluators)
     for part, evaluator in zip(prefixes, evaluators):
+        if type_name(evaluator) == 'VOCMetric' and evaluator.get('metric', 'mAP') == 'mAP':
+            prefix = (f'{part}/' if part else '') + (evaluator.get('prefix') or 'pascal_voc')
+            thresholds = evaluator.get('iou_thrs', 0.5)
+            names.append(f'{prefix}/mAP')
+            for threshold in [thresholds] if isinstance(thresholds, float) else thresholds:
+                names.append(f'{prefix}/AP{int(threshold * 100):02d}')
+            continue
         if type_name(evaluator) not in ('OfficialCocoMetric', 'CocoMetric') or evaluator.get('classwise'):
             return None
         prefix = (f'{part}/' if part else '') + (evaluator.get('prefix') or 'coco')

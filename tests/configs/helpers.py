@@ -10,6 +10,11 @@ PATHS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not
 DETECTORS = [path for path in PATHS if not path.stem.startswith('e-convnext')]
 
 
+def epochs_of(cfg):
+    """How often training uses each image."""
+    return cfg.train_cfg.max_epochs * cfg.train_dataloader.dataset.get('times', 1)
+
+
 def train_step(cfg, num_classes=80):
     """Build a detector and run the forward and backward pass of one training step, on a batch of two images.
 

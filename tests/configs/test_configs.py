@@ -10,11 +10,11 @@ from mmpretrain.structures import DataSample
 
 from econvnext_mmdet import EConvNeXt
 from econvnext_mmdet.engine.training import train
-from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.config import datasets_of, load_config
 from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import ROOT
-from .helpers import DETECTORS, PATHS
+from .helpers import DETECTORS, PATHS, epochs_of
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')
 
@@ -40,18 +40,19 @@ BACKBONES = {
     'PPYOLOECSPResNet': 'cspresnet',
     'YOLOv10CSPDarknet': 'csp-darknet',
 }
-DATA = dict(BCCD='bccd', DUO='duo', RUOD='ruod', imagenet='in1k', shapes_classification='shapes')
+DATA = dict(BCCD='bccd', DUO='duo', RUOD='ruod', VOCdevkit='voc0712', imagenet='in1k', shapes_classification='shapes')
 
 
 def schedule_of(cfg):
     """The schedule field of a config's name."""
-    epochs, batch_size = cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size
-    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    epochs, batch_size = epochs_of(cfg), cfg.train_dataloader.batch_size
+    dataset = datasets_of(cfg, 'train')[0]
+    steps = {step.type: step for step in dataset.pipeline}
     prefix = 'frozen-' if cfg.model.backbone.get('frozen_stages', -1) >= 0 else ''
     prefix += 'layer-decay-' if cfg.optim_wrapper.get('constructor') == 'LayerDecayOptimWrapperConstructor' else ''
     prefix += 'ms-{}-{}-'.format(*(side for _, side in steps['RandomResize'].scale)) if 'RandomResize' in steps else ''
     prefix += 'ms-crop-' if 'RandomChoice' in steps else ''
-    if cfg.train_dataloader.dataset.data_root.startswith('data/imagenet'):
+    if dataset.data_root.startswith('data/imagenet'):
         average = '-ema' if any(hook.type == 'EMAHook' for hook in cfg.get('custom_hooks') or ()) else ''
         return f'{prefix}{cfg.auto_scale_lr.base_batch_size // batch_size}xb{batch_size}{average}'
     if any(scheduler.type == 'MultiStepLR' for scheduler in cfg.param_scheduler):
@@ -61,7 +62,7 @@ def schedule_of(cfg):
 
 def name_of(cfg):
     """The name that the naming rule gives to a config, from its settings."""
-    model, dataset = cfg.model, cfg.train_dataloader.dataset
+    model, dataset = cfg.model, datasets_of(cfg, 'train')[0]
     algorithm = ALGORITHMS[model.type].format(size='-sml'[model.neck.get('num_blocks', 0)])
     backbone = BACKBONES[model.backbone.type].format(**model.backbone)
     neck = ''
@@ -98,8 +99,12 @@ def test_detectors_build_and_have_the_settings_of_their_schedule(path):
     assert optimizer.paramwise_cfg.norm_decay_mult == optimizer.paramwise_cfg.bias_decay_mult == 0
     assert cfg.auto_scale_lr.base_batch_size > 0
     assert any(s.type == 'LinearLR' and s.start_factor < 1 for s in cfg.param_scheduler)  # the warm-up
-    assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'OfficialCocoMetric'
-    assert cfg.val_evaluator.metric == (['bbox', 'segm'] if model.with_mask else 'bbox')
+    if path.stem.endswith('voc0712'):
+        assert cfg.val_evaluator == cfg.test_evaluator and cfg.val_evaluator.type == 'VOCMetric'
+        assert (cfg.val_evaluator.metric, cfg.val_evaluator.eval_mode) == ('mAP', '11points')
+    else:
+        assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'OfficialCocoMetric'
+        assert cfg.val_evaluator.metric == (['bbox', 'segm'] if model.with_mask else 'bbox')
     assert model.with_mask == ('mask' in path.stem)
     if '_36e_' in path.stem:
         assert cfg.train_cfg.max_epochs == 36 and optimizer.optimizer.lr == 2e-4
@@ -124,14 +129,14 @@ def test_detectors_build_and_have_the_settings_of_their_schedule(path):
         assert plain[0].scales == cut[-1].scales and cut[1].type == 'RandomCrop'
         assert [min(scale) for scale in plain[0].scales] == list(range(480, 801, 32))
     elif '_1x_' in path.stem or 'frozen-1x' in path.stem:
-        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 12
+        assert epochs_of(cfg) == 12 and cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
 
 
 @pytest.mark.parametrize('path', [path for path in DETECTORS if '_36e_' in path.stem], ids=lambda path: path.stem)
 def test_missing_data_is_an_error_that_says_where_it_belongs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = path.stem.rpartition('_')[2].partition('-')[0]
-    folder = dict(duo='DUO', ruod='RUOD').get(data, data)
+    folder = dict(duo='DUO', ruod='RUOD', voc0712='VOCdevkit').get(data, data)
     with pytest.raises(
         UserError,
         match=f'no annotation file data/{folder}/.*expected the annotations at .* and the '

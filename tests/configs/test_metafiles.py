@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from econvnext_mmdet.utils.config import load_config
 
 from ..helpers import ROOT
-from .helpers import PATHS
+from .helpers import PATHS, epochs_of
 
 INDEX = str(ROOT / 'model-index.yml')
 ENTRIES = {model.name: model for model in modelindex.load(INDEX).models}
@@ -64,7 +64,7 @@ def test_counts_equal_those_of_the_built_model(name):
     with torch.device('meta'):
         assert count_without_data(model, entry.metadata.data['Input Size']) == entry.metadata.flops
     assert sum(param.numel() for param in model.parameters()) == entry.metadata.parameters
-    assert entry.metadata.epochs == cfg.train_cfg.max_epochs
+    assert entry.metadata.epochs == epochs_of(cfg)
 
 
 def test_no_entry_claims_weights():

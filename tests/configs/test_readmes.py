@@ -15,6 +15,7 @@ METRICS = {
     'AP, from scratch': r'box AP \(from scratch, mean of \d seeds\)',
     'AP, pre-trained': r'box AP \(pre-trained on shapes, mean of \d seeds\)',
     "AP (the paper's)": r"box AP \(the paper's\)",
+    'AP50 (11 points)': r'box AP50 \(11 points\)',
     'mask AP': 'mask AP',
     'top-1': 'Top 1 Accuracy',
     "top-1 (the paper's)": r"Top 1 Accuracy \(the paper's\)",

@@ -8,7 +8,7 @@ from econvnext_mmdet.datasets.dataset_files import (
     check_images,
     classes_of,
     find_absent,
-    is_local_coco,
+    is_local,
     paths_of,
     read_annotations,
     registered_type,
@@ -28,7 +28,9 @@ def test_type_is_a_name_or_a_class():
         (dict(type=CocoDataset), True),
         (dict(backend_args=dict(backend='local')), True),
         (dict(type='NoSuchDataset'), False),
-        (dict(type='VOCDataset'), False),
+        (dict(type='VOCDataset'), True),
+        (dict(type='VOCDataset', data_root='s3://bucket/'), False),
+        (dict(type='WIDERFaceDataset'), False),
         (dict(type='LVISV1Dataset'), False),
         (dict(type='CocoPanopticDataset'), False),
         (dict(ann_file='s3://bucket/train.json'), False),
@@ -36,15 +38,21 @@ def test_type_is_a_name_or_a_class():
         (dict(backend_args=dict(backend='petrel')), False),
     ],
 )
-def test_only_local_files_in_cocos_own_format_are_local_coco(change, expected):
-    assert is_local_coco({**dict(type='CocoDataset', ann_file='train.json'), **change}) == expected
+def test_only_local_files_in_cocos_or_vocs_own_format_are_local(change, expected):
+    assert is_local({**dict(type='CocoDataset', ann_file='train.json'), **change}) == expected
 
 
 def test_paths_start_from_data_root():
-    dataset = dict(data_root='data/', ann_file='train.json', data_prefix=dict(img='train/'))
+    dataset = dict(type='CocoDataset', data_root='data/', ann_file='train.json', data_prefix=dict(img='train/'))
     assert paths_of(dataset) == ('data/train.json', 'data/train/')
     assert paths_of({**dataset, 'data_root': None}) == ('train.json', 'train/')
-    assert paths_of(dict(data_root='data/', ann_file='/other/train.json')) == ('/other/train.json', 'data/')
+    assert paths_of(dict(type='CocoDataset', data_root='data/', ann_file='/other/train.json')) == (
+        '/other/train.json',
+        'data/',
+    )
+    dataset = dict(type='VOCDataset', data_root='data/', ann_file='train.txt', data_prefix=dict(sub_data_root='2007/'))
+    assert paths_of(dataset) == ('data/train.txt', 'data/2007/JPEGImages')
+    assert paths_of({**dataset, 'img_subdir': 'photos'}) == ('data/train.txt', 'data/2007/photos')
 
 
 def test_classes_come_from_metainfo_a_file_or_the_type(tmp_path):
@@ -78,7 +86,7 @@ def test_single_class_without_a_comma_is_rejected():
 def test_unreadable_annotation_file_is_rejected(tmp_path, text, says):
     (tmp_path / 'train.json').write_text(text)
     with pytest.raises(UserError, match=says):
-        read_annotations(dict(data_root=str(tmp_path), ann_file='train.json'))
+        read_annotations(dict(type='CocoDataset', data_root=str(tmp_path), ann_file='train.json'))
 
 
 def test_missing_and_empty_images_are_found_in_every_folder(tmp_path):

@@ -426,17 +426,17 @@ def test_missing_split_does_not_hide_problems_of_others(cfg):
 
 def test_datasets_that_cannot_be_inspected_are_named(cfg):
     for split in ('val', 'test'):
-        cfg[f'{split}_dataloader'].dataset.type = 'VOCDataset'
-    cfg.val_evaluator = cfg.test_evaluator = dict(type='VOCMetric')
+        cfg[f'{split}_dataloader'].dataset.type = 'CrowdHumanDataset'
+    cfg.val_evaluator = cfg.test_evaluator = dict(type='CrowdHumanMetric', ann_file=None)
     inspections = inspect_config(cfg)
-    assert 'not inspected' in str(inspections[1]) and 'VOCDataset' in str(inspections[1])
+    assert 'not inspected' in str(inspections[1]) and 'CrowdHumanDataset' in str(inspections[1])
     cfg.train_dataloader.dataset = dict(
         type='ConcatDataset', datasets=[cfg.train_dataloader.dataset, dict(type='LVISV1Dataset', ann_file='lvis.json')]
     )
     names = [str(item).splitlines()[0] for item in inspect_config(cfg)]
     assert 'train: LVISV1Dataset lvis.json' in names and f'train: {cfg.root}/annotations/train.json' in names
     cfg.train_dataloader.dataset.datasets.pop(0)
-    with pytest.raises(UserError, match="no local dataset in COCO's format"):
+    with pytest.raises(UserError, match="no local files in COCO's format or in Pascal VOC's"):
         inspect_config(cfg)
 
 

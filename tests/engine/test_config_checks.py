@@ -87,6 +87,17 @@ def test_metrics_that_are_computed_may_be_awaited(cfg, name):
     check_settings(cfg, SPLITS)
 
 
+@pytest.mark.parametrize('name', ['pascal_voc/mAP', 'pascal_voc/AP75'])
+def test_the_names_of_vocs_metrics_are_known(cfg, name):
+    cfg.val_evaluator = dict(type='VOCMetric', iou_thrs=[0.5, 0.75])
+    cfg.default_hooks.checkpoint.save_best = name
+    check_settings(cfg, SPLITS)
+    cfg.val_evaluator = dict(type='VOCMetric')
+    cfg.default_hooks.checkpoint.save_best = 'coco/bbox_mAP_50'
+    with pytest.raises(UserError, match="save_best of checkpoint is 'coco/bbox_mAP_50', which val_evaluator does not"):
+        check_settings(cfg, SPLITS)
+
+
 def test_a_backend_needs_its_package(cfg, monkeypatch):
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type='mmdet.WandbVisBackend')]
     monkeypatch.setattr('econvnext_mmdet.engine.config_checks.find_spec', lambda name: None)
