@@ -48,7 +48,7 @@ setup(
     # torch, torchvision, OpenCV and the OpenMMLab libraries are not named here. Each comes in several distributions:
     # CUDA or CPU builds, headless OpenCV, upstream or OneDL forks. pip would install a second one over the one that is
     # there. requirements/stack.txt pins what runs together.
-    install_requires=['faster-coco-eval', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
+    install_requires=['faster-coco-eval', 'filelock', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
     extras_require=dict(
         report=['jinja2'],
         benchmark=['timm'],

@@ -5,12 +5,28 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from yapf.yapflib.yapf_api import FormatCode
 
 from econvnext_mmdet import EConvNeXt
 from econvnext_mmdet.datasets.shapes import make_shapes
 from econvnext_mmdet.weights.paddle_names import to_torch_name
 
 from .helpers import DEMO, WIDEN, options, train_with_tool
+
+
+@pytest.fixture(scope='session', autouse=True)
+def formatted_once():
+    """Let yapf format the text of a config once. MMEngine has it formatted ten times in a short training run."""
+    kept = {}
+
+    def format_once(text, **options):
+        if text not in kept:
+            kept[text] = FormatCode(text, **options)
+        return kept[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', format_once)
+        yield
 
 
 @pytest.fixture(scope='session', params=['mini', 'tiny', 'small'])

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import torch
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,23 @@ def assert_agrees(found, expected):
     """Check that the difference is at most 1e-5 of the largest expected magnitude."""
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def assert_equal(first, second, place=''):
+    """Compare two states with all their tensors."""
+    assert type(first) is type(second), place
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), place
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key, value in first.items():
+            assert_equal(value, second[key], f'{place}.{key}')
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), place
+        for number, (one, other) in enumerate(zip(first, second)):
+            assert_equal(one, other, f'{place}[{number}]')
+    else:
+        assert first == second, place
 
 
 # Code that makes modules and packages look as if they were not installed. `{absent!r}` is the list of their names.

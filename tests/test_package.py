@@ -87,6 +87,7 @@ def test_the_wheel_is_complete(wheel):
     # Neither torch nor OpenCV nor a distribution of OpenMMLab: they come in several distributions.
     assert re.findall('Requires-Dist: (.*)', metadata) == [
         'faster-coco-eval',
+        'filelock',
         'matplotlib',
         'numpy',
         'pycocotools',

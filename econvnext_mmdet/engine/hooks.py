@@ -1,18 +1,22 @@
-"""Hooks: strict loading, statistics of several processes, several validation sets, the schedule, and the COCO table."""
+"""Hooks: strict loading, seeds, finite losses, statistics of several processes, validation sets, and the COCO table."""
 
 import os
+from functools import partial
 
+import numpy as np
+import torch
 from mmengine.dist import all_reduce_params
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook, SyncBuffersHook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint, set_random_seed
 from torch.utils.data import ConcatDataset, Dataset
 
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.tables import coco_table
+from ..utils.errors import UserError
 from ..utils.model import unwrap
-from ..weights.checkpoint import check_hash
+from ..weights.checkpoint import check_finite, check_hash, tensors_of
 from ..weights.loading import prepare_state
 
 
@@ -47,6 +51,61 @@ class StrictLoadHook(Hook):
         """Check the tensors. MMEngine loads them next."""
         path = runner._load_from or 'the last checkpoint'
         prepare_state(unwrap(runner.model), checkpoint, path, runner._resume, self.allow_partial)
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds each epoch by the seed of the run and the number of the epoch, in this process and in the loader's workers.
+
+    A resumed training run then has the random numbers of an undisturbed one. MMEngine seeds a run once. The workers
+    start again for each epoch.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed the epoch. A run that counts iterations has only one."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        seed = int(np.random.SeedSequence([runner.seed, runner.epoch]).generate_state(1)[0]) >> 1
+        set_random_seed(seed, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+        loader = runner.train_dataloader
+        init = loader.worker_init_fn
+        if isinstance(init, partial) and 'seed' in init.keywords:  # MMEngine's own
+            loader.worker_init_fn = partial(init.func, *init.args, **{**init.keywords, 'seed': seed})
+        loader._iterator = None  # that of persistent workers
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Stops training at a loss that is infinite or not a number, and saves no such weights."""
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Check the loss of a step.
+
+        Raises:
+            UserError: It is infinite or not a number.
+        """
+        loss = (outputs or {}).get('loss')
+        if loss is None or bool(torch.isfinite(torch.as_tensor(loss)).all()):
+            return
+        samples = (data_batch or {}).get('data_samples') or ()
+        images = [str(sample.get('img_path', 'an image without a path')) for sample in samples]
+        values = ', '.join(f'{name} {float(value):g}' for name, value in (outputs or {}).items() if 'loss' in name)
+        raise UserError(
+            f'the loss is no finite number at step {batch_idx + 1} of epoch {runner.epoch + 1} ({values}), and all '
+            f'weights would become so. The images of the step: {", ".join(images)}. Look at their annotations with '
+            'tools/check_dataset.py, lower the learning rate, or clip the gradients with optim_wrapper.clip_grad. '
+            'Checkpoints of earlier epochs are not affected.'
+        )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check the weights.
+
+        Raises:
+            UserError: A weight is infinite or not a number.
+        """
+        check_finite(tensors_of(checkpoint), 'the checkpoint that would be saved')
 
 
 @HOOKS.register_module()

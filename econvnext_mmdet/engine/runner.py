@@ -14,14 +14,15 @@ from mmengine.visualization import Visualizer
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
 from ..deploy.predictors import ExportedPredictor
-from ..utils.config import evaluate_masks, evaluators_of, is_classification
+from ..utils.config import evaluate_masks, evaluators_of, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
 from ..weights.checkpoint import use_safe_loaders
 from .config_checks import check_settings
 from .detection_hooks import UsableDataHook
-from .hooks import CocoTableHook, DatasetPartsHook, ScheduleEndHook
+from .hooks import CocoTableHook, DatasetPartsHook, EpochSeedHook, FiniteHook, ScheduleEndHook
+from .saving import WholeCheckpointHook
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
@@ -71,8 +72,13 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     keep_freed_memory()
     use_safe_loaders()
     _own_visualizer(cfg)
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if saving and type_name(saving) == 'CheckpointHook':
+        saving.type = WholeCheckpointHook.__name__
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     _check_masks(cfg, unwrap(runner.model), splits)
+    runner.register_hook(EpochSeedHook(), priority='VERY_HIGH')
+    runner.register_hook(FiniteHook(), priority='VERY_HIGH')
     runner.register_hook(UsableDataHook())
     runner.register_hook(ScheduleEndHook())
     runner.register_hook(DatasetPartsHook())

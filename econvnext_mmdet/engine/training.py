@@ -1,11 +1,9 @@
 """Training a config, for tools/train.py."""
 
-import os
 from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from ..datasets.classes import configured_classes
 from ..models import EConvNeXt
@@ -13,6 +11,7 @@ from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
 from ..weights.checkpoint import pretrained_of, read_checkpoint
 from .runner import build_runner, check_before_run
+from .saving import latest_checkpoint, own_work_dir
 
 
 def train(
@@ -50,6 +49,8 @@ def train(
         cfg.load_from = None if resume == 'auto' else resume
         if cfg.load_from:
             read_checkpoint(cfg.load_from)
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = latest_checkpoint(cfg.work_dir)
     if pretrained is not None:
         _start_from(cfg, pretrained)
     _check_frozen(cfg)
@@ -57,7 +58,8 @@ def train(
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
         check_before_run(cfg, splits, _trained_classes(cfg, splits))
-        build_runner(cfg, splits).train()
+        with own_work_dir(cfg.work_dir, resume=bool(cfg.get('resume'))):
+            build_runner(cfg, splits).train()
 
 
 def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None:
@@ -66,8 +68,8 @@ def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None
     A training run that goes on keeps its classes. One that starts from other weights may have new ones. If it has the
     same names, the labels stay the same too.
     """
-    path = cfg.get('load_from') or cfg.get('resume') and find_latest_checkpoint(cfg.work_dir)
-    if not path or not os.path.isfile(path):
+    path = cfg.get('load_from')
+    if not path or '://' in path:
         return None
     names = read_checkpoint(path).classes
     if names and not cfg.get('resume') and {*names} != {*configured_classes(cfg, splits)[1]}:
@@ -120,12 +122,7 @@ def _check_frozen(cfg: Config) -> None:
         for name, default in (('frozen_stages', -1), ('norm_eval', False))
         if backbone.get(name, default) != default
     ]
-    starts = (
-        cfg.get('load_from')
-        or cfg.get('resume')
-        and find_latest_checkpoint(cfg.work_dir)
-        or any(pretrained_of(part.get('init_cfg')) for part in (backbone, cfg.model))
-    )
+    starts = cfg.get('load_from') or any(pretrained_of(part.get('init_cfg')) for part in (backbone, cfg.model))
     if _is_ours(backbone) and frozen and not starts:
         raise UserError(
             f'{" and ".join(frozen)} of the backbone would freeze weights or statistics that were never trained; give '

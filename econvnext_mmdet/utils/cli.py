@@ -4,6 +4,7 @@ import argparse
 import ast
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -166,7 +167,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
 
     No checkpoint may run code, unless the user trusts them all.
 
-    The exit status is 1 after an error that the user can fix, and 130 after Ctrl-C.
+    The exit status is 1 after an error that the user can fix, 130 after Ctrl-C, and 128 plus the number of the signal
+    after another one that ends a job.
 
     Args:
         main: The main function.
@@ -174,6 +176,11 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
     """
     if not is_trusted():
         os.environ[FORCE_SAFE] = '1'
+    # A cluster ends a job with SIGTERM, a closed terminal with SIGHUP. `nohup` ignores the latter.
+    for name in ('SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
     try:
         main()
     except BaseException as raised:
@@ -181,8 +188,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         error = next((error for error in _causes(raised) if isinstance(error, KeyboardInterrupt)), raised)
         if not isinstance(error, (UserError, OSError, KeyboardInterrupt)):
             raise
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and error.filename is None:
-            raise  # it does not concern a file that the user named
+        if isinstance(error, OSError) and error.errno is None:
+            raise  # not from the operating system
         # Idle workers of a data loader must neither block the exit nor outlive this process. If they still
         # run when Python deletes the exception, and with it the loader, they also print errors of their own.
         for worker in multiprocessing.active_children():
@@ -192,6 +199,14 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal that ends the process, such as SIGTERM."""
+
+
+def _stop(number: int, _: Any) -> None:
+    raise _Stopped(number)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -204,12 +219,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _print_error(error: BaseException, when_interrupted: str) -> int:
     """Print why a tool ended, and return its exit status."""
     if isinstance(error, KeyboardInterrupt):
-        print(f'interrupted: {when_interrupted}', file=sys.stderr)
-        return 130
+        number = signal.Signals(error.args[0] if isinstance(error, _Stopped) else signal.SIGINT)
+        reason = f' by {number.name}' if isinstance(error, _Stopped) else ''
+        print(f'interrupted{reason}: {when_interrupted}', file=sys.stderr)
+        return 128 + number
     if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     elif isinstance(error, OSError):
-        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
+        place = f'{error.filename}: ' if error.filename else ''
+        print(f'error: {place}{error.strerror}', file=sys.stderr)
     else:
         print(f'error: {error}', file=sys.stderr)
     return 1

@@ -1,6 +1,7 @@
 """Reading a config, and explaining the errors that it causes."""
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -114,6 +115,16 @@ def explain_user_errors() -> Iterator[None]:
             raise UserError(
                 f'{image.strip()} is not a readable image: its content is damaged or its format is unknown. '
                 'Replace it, or remove it from the dataset.'
+            ) from error
+        missing = re.search(r"No such file or directory: '(.+?)'", text)
+        if missing and 'DataLoader worker' in text:
+            raise UserError(
+                f'{missing[1]} is gone, which was there when the data was checked. Restore it, and go on with --resume.'
+            ) from error
+        if re.search(r'DataLoader worker .* (is killed by signal|exited unexpectedly)', text):
+            raise UserError(
+                f'a worker of a data loader was killed ({text.splitlines()[0]}), mostly because the memory was full: '
+                'lower num_workers or batch_size of its dataloader. Training goes on with --resume.'
             ) from error
         if '`epoch_length` must be a positive' in text:
             raise UserError(

@@ -51,9 +51,10 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file completely or not at all.
+    """Write a file completely or not at all, also if the machine stops.
 
     Yields a temporary name. When the block ends, the file gets its final name. If the block fails, the file is removed.
+    The error of a full disk gets the name of the file.
 
     Args:
         path: The file to write. Its folder must exist by the time the block writes.
@@ -62,9 +63,29 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         if part.exists():
+            _flush(part)
             os.replace(part, path)
+            _flush(path.parent)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == 'nt':
+        return  # Windows opens no folders, and flushes no file that is opened for reading
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot
+            raise
+    finally:
+        os.close(opened)
 
 
 def check_new_folder(path: str) -> None:

@@ -16,7 +16,7 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, examples
 from ..utils.files import whole_file
 from .unpickling import load_pth, only_weights
 
@@ -64,7 +64,7 @@ def read_checkpoint(path: str) -> Checkpoint:
 
     Raises:
         UserError: The file is missing, is truncated, is not a checkpoint, has no tensors, does not match its hash,
-            holds a fused model, or asks for something that could run code.
+            holds a fused model or numbers that are not finite, or asks for something that could run code.
     """
     path = str(path)
     if '://' not in path and not path.startswith('file:') and not Path(path).is_file():
@@ -86,7 +86,26 @@ def read_checkpoint(path: str) -> Checkpoint:
     if not state:
         raise UserError(f'{path} has no named tensors. Give a checkpoint with a state_dict.')
     refuse_fused(state, path)
+    check_finite(state, path)
     return Checkpoint(state, checkpoint.get('meta') or {})
+
+
+def check_finite(state: dict[str, Tensor], path: str) -> None:
+    """Check that all numbers of a model are finite.
+
+    Args:
+        state: The tensors by name.
+        path: The file, for the message.
+
+    Raises:
+        UserError: Some are infinite or not a number.
+    """
+    bad = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if bad:
+        raise UserError(
+            f'{path} has numbers that are infinite or not a number in {len(bad)} of {len(state)} tensors '
+            f'({examples(bad)}), as after training with too high a learning rate. Give an earlier checkpoint.'
+        )
 
 
 def refuse_fused(state: dict[str, Tensor], path: str) -> None:

@@ -172,10 +172,11 @@ def prepare_state(
     Raises:
         UserError: Something does not fit.
     """
-    if resume and 'message_hub' not in checkpoint:
+    if resume and not {'message_hub', 'optimizer'} <= checkpoint.keys():
         raise UserError(
-            f'{path} holds weights, but not the state of a training run, so no training can be resumed from it. Give a '
-            'checkpoint that training wrote, or start a new training run from these weights with load_from.'
+            f'{path} holds weights, but not the whole state of a training run, so none can be resumed from it (the '
+            "file of the best epoch lacks the optimiser's state). Give a checkpoint that training wrote at the end of "
+            'an epoch, or start a new training run from these weights with load_from.'
         )
     state, own = tensors_of(checkpoint), named_tensors(model)
     refuse_fused(state, path)

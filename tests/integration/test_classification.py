@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.model import build_model
 from econvnext_mmdet.weights.checkpoint import read_checkpoint
 
-from ..helpers import DEMO, ROOT, as_options, options, page_block, tool, train_with_tool
+from ..helpers import DEMO, ROOT, as_options, assert_equal, options, page_block, tool, train_with_tool
 
 CLASSIFIER = str(ROOT / 'configs' / 'demo' / 'e-convnext-mini_10e_shapes.py')
 
@@ -184,6 +185,22 @@ def test_resume_continues_where_training_stopped(trained, folders, tmp_path):
     )
     assert read_checkpoint(str(tmp_path / 'epoch_3.pth')).meta['iter'] == 12
     assert not (tmp_path / 'epoch_2.pth').exists()  # the first epochs were not trained again
+
+
+def test_a_resumed_run_equals_the_undisturbed_one(folders, tmp_path):
+    """Bit by bit, with the augmentation of ImageNet's recipe, its workers and an EMA."""
+    kept = []
+    for name in ('undisturbed', 'resumed'):
+        folder = tmp_path / name
+        if name == 'resumed':
+            folder.mkdir()
+            shutil.copy(tmp_path / 'undisturbed' / 'epoch_1.pth', folder)
+        cfg = load_config(CLASSIFIER, reduced(folders, folder))
+        cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+        cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
+        train(cfg, resume='auto' if kept else None)
+        kept.append(torch.load(folder / 'epoch_2.pth', weights_only=False))
+    assert_equal(*({key: found[key] for key in ('state_dict', 'ema_state_dict', 'optimizer')} for found in kept))
 
 
 def test_the_checkpoint_keeps_the_ema_weights(folders, tmp_path):
