@@ -14,7 +14,7 @@ from pycocotools import mask
 from ..evaluation.coco_eval import ENGINES, evaluate_files
 from ..evaluation.tables import align
 from ..utils.errors import UserError
-from .device import RESET, process_memory
+from .device import check_process_memory, process_memory, reset_peak
 
 # The size of the images, in pixels.
 WIDTH, HEIGHT = 640, 480
@@ -113,7 +113,7 @@ def add_masks(coco: dict, entries: list, seed: int) -> None:
 
 def _measure(annotations: str, results: str, iou_type: str, engine: str) -> dict[str, Any]:
     """Evaluate with one engine, and measure its time and memory."""
-    RESET.write_text('5')  # resets the peak, so that the imports do not count
+    reset_peak()  # so that the imports do not count
     before = process_memory('VmRSS')
     start = time.perf_counter()
     result = evaluate_files(annotations, results, [iou_type], engine)[iou_type]
@@ -142,8 +142,7 @@ def compare_engines(
     Raises:
         UserError: The system is not Linux, or the numbers are too small, see :func:`make_boxes`.
     """
-    if not RESET.exists():
-        raise UserError(f'the memory of a process can be measured only on Linux, which has {RESET}')
+    check_process_memory()
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / name) for name in ('annotations.json', 'results.json')]
         contents = make_boxes(images, classes, objects, detections, seed)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-# Writing 5 into it sets the peak of this process's memory back to what it uses now. Only Linux has it.
+from ..utils.errors import UserError
+
+# The file that sets back the peak of this process's memory. Only Linux has it.
 RESET = Path('/proc/self/clear_refs')
 
 
@@ -27,6 +29,21 @@ def device_name(on_gpu: bool) -> str:
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
     threads = torch.get_num_threads()
     return f'CPU, {(names or [platform.machine()])[0]}, {threads} thread{"s" if threads > 1 else ""}'
+
+
+def check_process_memory() -> None:
+    """Check that the memory of a process can be measured.
+
+    Raises:
+        UserError: The system is not Linux.
+    """
+    if not RESET.exists():
+        raise UserError(f'the memory of a process on the CPU can be measured only on Linux, which has {RESET}')
+
+
+def reset_peak() -> None:
+    """Set the peak of this process's memory back to what it uses now."""
+    RESET.write_text('5')
 
 
 def process_memory(field: str) -> float:

@@ -9,8 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 from mmengine.logging import MMLogger
 
-from ..utils.errors import UserError
-from .device import RESET, process_memory
+from .device import check_process_memory, process_memory, reset_peak
 from .runtimes import Job, prepare
 
 
@@ -20,8 +19,8 @@ def check_memory() -> None:
     Raises:
         UserError: There is neither a GPU nor Linux.
     """
-    if not torch.cuda.is_available() and not RESET.exists():
-        raise UserError(f'the memory of a process can be measured only on a GPU or on Linux, which has {RESET}')
+    if not torch.cuda.is_available():
+        check_process_memory()
 
 
 def peaks(jobs: Sequence[Job], threads: int) -> list[float]:
@@ -53,7 +52,7 @@ def _peak(job: Job, threads: int) -> float:
         torch.cuda.reset_peak_memory_stats()
         call()
         return torch.cuda.max_memory_allocated() / 2**20 - before
-    RESET.write_text('5')  # resets the peak
+    reset_peak()
     call()
     return process_memory('VmHWM') - before
 

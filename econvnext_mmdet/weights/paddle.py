@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,13 @@ class Conversion(NamedTuple):
     unused: list[str]
 
 
-def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, deepen_factor: float = 1.0) -> Conversion:
+def convert(
+    source: str,
+    arch: str | None = None,
+    widen_factor: float = 1.0,
+    deepen_factor: float = 1.0,
+    classes: Sequence[str] | None = None,
+) -> Conversion:
     """Convert the parameters of a classifier, a backbone or a whole detector.
 
     Args:
@@ -49,6 +56,8 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
             backbones. Defaults to None: the one that fits the file best.
         widen_factor: The backbone's widen_factor, if its widths are not the published ones. Defaults to 1.0.
         deepen_factor: The backbone's deepen_factor, if its depths are not the published ones. Defaults to 1.0.
+        classes: The names of the classes in the order of their labels, for the metadata, since the file has none.
+            Defaults to None: no names.
 
     Returns:
         ``backbone.*`` with the output norms that the file has; also ``head.*`` for a classifier, or ``neck.*`` and
@@ -57,6 +66,7 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
     Raises:
         UserError: The file is unreadable, refers to code other than NumPy's arrays, or has a name that the reference
             does not use. Or a parameter is missing, is not part of the architecture, or has a different shape.
+            Or there are not as many different names as classes.
     """
     arrays = read_pdparams(source)
     backbone, detector = backbone_of(arrays), detector_of(arrays)
@@ -96,7 +106,7 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
     best, _ = max(differences.items(), key=lambda item: (item[1].matched, -len(item[1].missing) - len(item[1].extra)))
     title = f'{title}-{best}' + ('' if detector else ' classifier' if LINEAR in state else ' backbone')
     differences[best].refuse(title, source, exact=True)
-    meta = dict(
+    meta: dict[str, Any] = dict(
         converted_from=Path(source).name,
         sha256=hashlib.sha256(Path(source).read_bytes()).hexdigest(),
         converted_by=f'econvnext_mmdet {__version__}',
@@ -105,11 +115,24 @@ def convert(source: str, arch: str | None = None, widen_factor: float = 1.0, dee
         arch=dict(arch=best, widen_factor=widen_factor, deepen_factor=deepen_factor),
         **parts,
     )
+    if classes is not None:
+        number = parts['bbox_head']['num_classes'] if parts else len(state.get('head.fc.bias', ()))
+        if len(set(classes)) != number or len(classes) != number:
+            raise UserError(
+                f'{source} holds {title} with {number} classes; expected as many different names, in the order of '
+                f'the labels, and got {len(classes)}: {examples(classes, most=5)}'
+            )
+        meta['dataset_meta'] = dict(classes=tuple(classes))  # where MMEngine's checkpoints have them
     return Conversion(Checkpoint(state, meta), unused)
 
 
 def convert_file(
-    source: str, out: str, arch: str | None = None, widen_factor: float = 1.0, deepen_factor: float = 1.0
+    source: str,
+    out: str,
+    arch: str | None = None,
+    widen_factor: float = 1.0,
+    deepen_factor: float = 1.0,
+    classes: Sequence[str] | None = None,
 ) -> Conversion:
     """Convert a file with :func:`convert` and write the result to ``out``, a ``.pth`` or ``.safetensors`` file.
 
@@ -117,7 +140,7 @@ def convert_file(
         UserError: See :func:`convert`. Also if ``out`` has a different file extension. Nothing is written.
     """
     check_extension(out, CHECKPOINT_EXTENSIONS, 'the converted file')
-    conversion = convert(source, arch, widen_factor, deepen_factor)
+    conversion = convert(source, arch, widen_factor, deepen_factor, classes)
     write_checkpoint(out, conversion.checkpoint)
     return conversion
 

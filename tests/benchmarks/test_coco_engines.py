@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask
 
-from econvnext_mmdet.benchmarks import coco_engines
+from econvnext_mmdet.benchmarks import coco_engines, device
 from econvnext_mmdet.benchmarks.coco_engines import add_masks, compare_engines, comparison_table, make_boxes
+from econvnext_mmdet.benchmarks.memory import check_memory
 from econvnext_mmdet.evaluation.coco_eval import ENGINES, CocoEvaluator
 from econvnext_mmdet.utils.errors import UserError
 
@@ -82,6 +84,14 @@ def test_engines_agree_on_masks(masks, monkeypatch):
     coco, entries = masks
     assert fast['stats'] == pytest.approx(official['stats'], abs=1e-9)
     assert fast['stats'] == CocoEvaluator(copy.deepcopy(coco)).evaluate(entries, 'segm').stats
+
+
+def test_memory_is_measured_only_on_linux(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, 'RESET', tmp_path / 'none')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    for check in (lambda: compare_engines(2, 1, 1, 2, seed=0), check_memory):
+        with pytest.raises(UserError, match='on the CPU can be measured only on Linux, which has .*none'):
+            check()
 
 
 def test_engines_are_compared_on_the_same_boxes():

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from econvnext_mmdet import EConvNeXt, OfficialCocoMetric
 from econvnext_mmdet.benchmarks.coco_engines import comparison_table
 from econvnext_mmdet.datasets.checks import check_num_classes
+from econvnext_mmdet.datasets.converters.common import ConversionSummary, report
 from econvnext_mmdet.datasets.inspection import Finding, Inspection
 from econvnext_mmdet.evaluation.coco_stats import COCO_STATS, PRECISION_STATS
 from econvnext_mmdet.evaluation.tables import class_table, coco_table, stats_table
@@ -358,6 +360,19 @@ def test_the_quoted_inspection_has_the_format_of_check_dataset():
         findings=[Finding('warning', 'images without boxes', 1, ['000705.jpg'])],
     )
     assert str(inspection) == quote.rstrip('\n')
+
+
+def test_the_quoted_conversion_has_the_format_of_the_converters(capsys):
+    (quote,) = (block for block in blocks('docs/converters.md', 'text'))
+    summary = ConversionSummary(
+        images=2,
+        objects=Counter(cat=1, dog=2),
+        dropped=['c: no image file c.*'],
+        clipped=['b: object 2 (dog) (5.0, 5.0, 700.0, 90.0)'],
+    )
+    summary.notes['annotated at another size, scaled to that of the image'].append('a.jpg')
+    report({'data/mine/annotations/train.json': summary}, allow_dropped=False)
+    assert capsys.readouterr().out == quote
 
 
 def test_the_quoted_benchmark_has_the_format_of_the_tool():

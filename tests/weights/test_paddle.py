@@ -1,4 +1,6 @@
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from mmengine.config import Config
 from mmpretrain import get_model
 
 from econvnext_mmdet import EConvNeXt
+from econvnext_mmdet.datasets.classes import label_names
 from econvnext_mmdet.engine.training import train
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
@@ -178,6 +181,43 @@ def test_detector_files_that_do_not_fit_are_refused(write_pdparams, tmp_path, da
     with pytest.raises(UserError, match='whose arch must be one of S, M, L; got tiny'):
         convert(whole, 'tiny', 0.125, 0.33)
     assert not (tmp_path / 'out.pth').exists()
+
+
+PPYOLOE = str(REFERENCE / 'ppyoloe_e_convnext_tiny_reduced.pdparams')
+
+
+def test_class_names_go_into_the_checkpoint(tmp_path):
+    names, kwargs = ('cat', 'big dog', 'ape', 'cow'), dict(widen_factor=0.125, deepen_factor=0.34)
+    for suffix in ('.pth', '.safetensors'):
+        convert_file(PPYOLOE, str(tmp_path / f'net{suffix}'), **kwargs, classes=names)
+        assert tuple(read_checkpoint(str(tmp_path / f'net{suffix}')).classes) == names
+    digits = [str(digit) for digit in range(10)]
+    assert convert(source('mini'), **factors('mini'), classes=digits).checkpoint.classes == tuple(digits)
+    for wrong in (names[:3], (*names, 'ox'), (*names[:3], 'cat')):
+        with pytest.raises(UserError, match='with 4 classes; expected as many different names, .*: cat, big dog, ape'):
+            convert_file(PPYOLOE, str(tmp_path / 'wrong.pth'), **kwargs, classes=wrong)
+    assert not (tmp_path / 'wrong.pth').exists()
+
+
+def test_a_backbone_has_no_classes(write_pdparams):
+    arrays = read_pdparams(source('tiny'))
+    backbone = {name: value for name, value in arrays.items() if not name.startswith(('norm.', 'head.'))}
+    with pytest.raises(UserError, match='E-ConvNeXt-tiny backbone with 0 classes'):
+        convert(write_pdparams(backbone), **factors('tiny'), classes=['cat'])
+
+
+def test_the_tool_says_where_names_come_from(tmp_path, monkeypatch, capsys):
+    """Both ways that it names give the names to a detector of four classes."""
+    cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'ppyoloe-s_e-convnext-mini_8e_shapes.py')
+    names = cfg.train_dataloader.dataset.metainfo.classes
+    command = ['convert_paddle_weights.py', PPYOLOE, str(tmp_path / 'net.pth')]
+    command += ['--widen-factor', '0.125', '--deepen-factor', '0.34']
+    says = 'the file has no class names: tools/infer.py takes metainfo.classes of the datasets in the config'
+    for given, expected in ((), tuple(names)), (('--classes', *'abcd'), tuple('abcd')):
+        monkeypatch.setattr(sys, 'argv', [*command, *given])
+        runpy.run_path(str(ROOT / 'tools' / 'model_converters' / command[0]), run_name='__main__')
+        assert (says in capsys.readouterr().out) == (not given)
+        assert label_names(cfg, read_checkpoint(command[2]).meta, 4, command[2]) == expected
 
 
 def drop(name):

@@ -3,7 +3,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from econvnext_mmdet.utils import cli
 
@@ -41,11 +40,10 @@ def main() -> None:
     from econvnext_mmdet.datasets.converters.common import report
     from econvnext_mmdet.datasets.converters.sonar import CLASSES, sonar_to_coco
 
-    out_dir = Path(args.out_dir or Path(args.root) / 'annotations')
     unusable, summaries = sonar_to_coco(
-        args.root, str(out_dir), args.val_fraction, args.seed, args.classes or CLASSES, args.strict
+        args.root, args.out_dir, args.val_fraction, args.seed, args.classes or CLASSES, args.strict
     )
-    status = report({f'{out_dir / split}.json': summary for split, summary in summaries.items()}, args.allow_dropped)
+    status = report(summaries, args.allow_dropped)
     print('\n  '.join([f'{len(unusable)} images could not be used' + ':' * bool(unusable), *unusable]))
     sys.exit(status or int(bool(unusable) and not args.allow_dropped))
 

@@ -34,6 +34,13 @@ def parse_args() -> argparse.Namespace:
         metavar='FACTOR',
         help='deepen_factor of the backbone, if its numbers of blocks are not the published ones (default: 1)',
     )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='CLASS',
+        help='the class names, in the order of the labels, to store in the checkpoint of a detector or a classifier '
+        '(default: none; the tools then take those of the config)',
+    )
     return parser.parse_args()
 
 
@@ -42,11 +49,19 @@ def main() -> None:
     # Imported here, because --help does not need them.
     from econvnext_mmdet.weights.paddle import convert_file
 
-    (state, meta), unused = convert_file(args.source, args.out, args.arch, args.widen_factor, args.deepen_factor)
+    checkpoint, unused = convert_file(
+        args.source, args.out, args.arch, args.widen_factor, args.deepen_factor, args.classes
+    )
+    state, meta = checkpoint
     print(f'{args.out}: {meta["model"]}, {len(state)} tensors')
     for part in ('neck', 'bbox_head'):
         if part in meta:
             print(f'the config needs this {part}: {meta[part]}')
+    if checkpoint.kind == 'detector' and not checkpoint.classes:
+        print(
+            'the file has no class names: tools/infer.py takes metainfo.classes of the datasets in the config, which '
+            'must be in the order of the labels. Or give the names with --classes'
+        )
     if unused:
         print(f'not used: {len(unused)} parameters', *unused, sep='\n  ')
 

@@ -1,9 +1,12 @@
 """What the converters to COCO's JSON share: reading images, naming what was dropped, choosing classes, splitting."""
 
+import json
+import math
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from PIL import Image as PillowImage
 
 from ...utils.errors import UserError, examples
-from ...utils.files import write_json
+from ...utils.files import check_writable, whole_file
 
 ORIENTATION = 0x0112  # the number of EXIF's tag
 SWAPPED = (5, 6, 7, 8)  # the orientations that swap width and height
@@ -113,7 +116,13 @@ class ConversionSummary:
 
 
 def find_pictures(folder: Path) -> dict[str, list[Path]]:
-    """The image files in a folder and its subfolders, by their path without file extension, relative to the folder."""
+    """The image files in a folder and its subfolders, by their path without file extension, relative to the folder.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f'no folder {folder}')
     found = defaultdict(list)
     for path in sorted(folder.rglob('*')):
         if path.suffix.lower() in IMG_EXTENSIONS and path.is_file():
@@ -132,21 +141,45 @@ def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Pictu
     Raises:
         UserError: There is no such image, there are several, or it is not readable.
     """
+    path, image = read_image(paths, name)
+    try:
+        with PillowImage.open(path) as header:
+            orientation = header.getexif().get(ORIENTATION, 1)
+    except Exception:  # the errors of Pillow have no base; it refuses very large images, for example
+        orientation = 1
+    height, width = image.shape[:2]
+    return Picture(path.relative_to(folder).as_posix(), width, height, orientation if 1 <= orientation <= 8 else 1)
+
+
+def read_image(
+    paths: dict[str, list[Path]], name: str, what: str = 'image', flag: str = 'color'
+) -> tuple[Path, np.ndarray]:
+    """Find an image file and read it.
+
+    Args:
+        paths: The image files, from :func:`find_pictures`.
+        name: The name of the image there.
+        what: What the file is, for the message. Defaults to 'image'.
+        flag: How the file is read, see :func:`mmcv.image.imread`. Defaults to 'color'.
+
+    Returns:
+        The file and its pixels.
+
+    Raises:
+        UserError: There is no such file, there are several, or it is not readable.
+    """
     if name not in paths:
-        raise UserError(f'no image file {name}.*')
+        raise UserError(f'no {what} file {name}.*')
     path, *others = paths[name]
     if others:
-        raise UserError(f'several image files: {", ".join(path.name for path in paths[name])}')
+        raise UserError(f'several {what} files: {", ".join(path.name for path in paths[name])}')
     try:
-        image = imread(str(path))
+        image = imread(str(path), flag)
     except cv2.error:  # the file is empty
         image = None
     if image is None:
-        raise UserError(f'{path.name} is not a readable image')
-    with PillowImage.open(path) as header:
-        orientation = header.getexif().get(ORIENTATION, 1)
-    height, width = image.shape[:2]
-    return Picture(path.relative_to(folder).as_posix(), width, height, orientation if 1 <= orientation <= 8 else 1)
+        raise UserError(f'{path.name} is not a readable {what}')
+    return path, image
 
 
 def read_split(path: Path, known: set[str]) -> list[str]:
@@ -159,9 +192,15 @@ def read_split(path: Path, known: set[str]) -> list[str]:
         path: The file.
         known: The names of all images, by which a name with blanks or dots is told from one with a column or a file
             extension.
+
+    Returns:
+        The names, each once.
+
+    Raises:
+        UserError: The file is not a text file.
     """
     names = []
-    for line in _decode(path.read_bytes()).splitlines():
+    for line in read_text(path).splitlines():
         if not line.strip():
             continue
         line = line.strip().replace('\\', '/')
@@ -175,14 +214,29 @@ def read_split(path: Path, known: set[str]) -> list[str]:
         candidates = [line, first, *bare]
         candidates += [name.rpartition('/')[2] for name in candidates]
         names.append(next((name for name in candidates if name in known), (bare or [first])[-1]))
-    return names
+    return list(dict.fromkeys(names))
 
 
-def _decode(content: bytes) -> str:
-    """Decode a text file of UTF-8 with or without a byte order mark, or of UTF-16 with one."""
-    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
-        return content.decode('utf-16')
-    return content.decode('utf-8-sig')
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Raises:
+        UserError: The file has another encoding.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode('utf-16' if content.startswith((b'\xff\xfe', b'\xfe\xff')) else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} is not a text file in UTF-8: {error}. Save it in UTF-8.') from None
+
+
+def stated_size(width: Any, height: Any) -> tuple[float, float] | None:
+    """The size of the image that an annotation file states, or None if it states none."""
+    try:
+        size = float(width), float(height)
+    except (TypeError, ValueError):
+        return None
+    return size if all(0 < side < math.inf for side in size) else None
 
 
 def placement(
@@ -386,8 +440,11 @@ def write_splits(contents: dict[str, dict], summaries: dict[str, ConversionSumma
             raise UserError(f'{path} would have no objects; nothing was written\n{summaries[path]}')
         if strict and summaries[path].dropped:
             raise UserError(f'{path}: --strict allows nothing to be dropped; nothing was written\n{summaries[path]}')
-    for path, content in contents.items():
-        write_json(path, content)
+    with ExitStack() as stack:  # the files get their names only after all of them are written
+        for path, content in contents.items():
+            check_writable(path)
+            part = stack.enter_context(whole_file(Path(path)))
+            part.write_text(json.dumps(content), encoding='utf-8')
 
 
 def report(summaries: Mapping[str, ConversionSummary], allow_dropped: bool) -> int:

@@ -21,6 +21,7 @@ from .common import (
     random_splits,
     read_picture,
     read_splits,
+    stated_size,
 )
 
 CIRCLE = 64  # the corners of the polygon of a circle
@@ -95,8 +96,9 @@ def _read(path: Path) -> dict | UserError:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
     except (OSError, ValueError) as error:
         return UserError(f'cannot read {path.name} as JSON: {error}')
-    if not isinstance(content, dict) or not isinstance(content.get('shapes'), list):
-        return UserError(f'{path.name} is no file of LabelMe: expected a list "shapes"')
+    shapes = content.get('shapes') if isinstance(content, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        return UserError(f'{path.name} is no file of LabelMe: expected a list "shapes" of objects')
     return content
 
 
@@ -108,9 +110,8 @@ def read_shapes(content: dict, picture: Picture, summary: ConversionSummary) -> 
         picture: Its image.
         summary: Receives one sentence per shape that is dropped, and a note if the image was annotated at another size.
     """
-    size = (content.get('imageWidth'), content.get('imageHeight'))
-    place = placement(size if all(size) else None, picture, summary)  # type: ignore[arg-type]
-    groups: dict[tuple, list[list[float]]] = defaultdict(list)
+    place = placement(stated_size(content.get('imageWidth'), content.get('imageHeight')), picture, summary)
+    groups: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for number, shape in enumerate(content['shapes'], 1):
         label, group = str(shape.get('label', '')), shape.get('group_id')
         try:
@@ -122,12 +123,13 @@ def read_shapes(content: dict, picture: Picture, summary: ConversionSummary) -> 
         except (KeyError, TypeError, ValueError) as error:
             summary.dropped.append(f'{picture.file_name}: shape {number} ({label}): {error}')
             continue
-        groups[label, group if group is not None else f'shape {number}'].append(polygon.ravel().tolist())
+        part = f'shape {number}' if group is None else f'group {group}'
+        groups[label, part].append(polygon.ravel().tolist())
     items = []
-    for (label, group), polygons in groups.items():
+    for (label, part), polygons in groups.items():
         parts = mask_utils.frPyObjects(polygons, picture.height, picture.width)
         box = edges(np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons]))
-        items.append(Item(label, box, str(group), mask=polygons, area=float(mask_utils.area(mask_utils.merge(parts)))))
+        items.append(Item(label, box, part, mask=polygons, area=float(mask_utils.area(mask_utils.merge(parts)))))
     return items
 
 
@@ -137,6 +139,8 @@ def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: The shape has no area.
     """
+    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        raise ValueError('expected points of two numbers')
     if kind == 'polygon' and len(points) >= 3:
         return points
     if kind == 'rectangle' and len(points) == 2:

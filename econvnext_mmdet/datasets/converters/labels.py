@@ -5,7 +5,6 @@ In a label image, the background is 0 and the pixels of each object have a numbe
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
@@ -16,6 +15,7 @@ from .common import (
     Item,
     find_pictures,
     random_splits,
+    read_image,
     read_picture,
     read_split,
     read_splits,
@@ -75,14 +75,7 @@ def labels_to_coco(
 
 def _objects(paths: dict[str, list[Path]], name: str, shape: tuple[int, int], label: str) -> list[Item]:
     """The objects of a label image, in ascending order of their numbers."""
-    if name not in paths:
-        raise UserError(f'no label image {name}.*')
-    path, *others = paths[name]
-    if others:
-        raise UserError(f'several label images: {", ".join(path.name for path in paths[name])}')
-    numbers = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if numbers is None:
-        raise UserError(f'the label image {path.name} is not readable')
+    path, numbers = read_image(paths, name, 'label image', 'unchanged')
     if numbers.ndim != 2:
         raise UserError(
             f'the label image {path.name} has {numbers.shape[2]} channels; expected one, with a number for each object'

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .common import Annotated, ConversionSummary, find_pictures, read_picture, split_at_random, to_coco, write_splits
+from .common import Annotated, ConversionSummary, find_pictures, random_splits, read_picture, read_splits
 from .voc import VocFile, parse_xml, place_boxes, read_voc
 
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
@@ -22,7 +22,7 @@ _NOT_NEEDED = re.compile(
 
 def sonar_to_coco(
     root: str,
-    out_dir: str,
+    out_dir: str | None = None,
     val_fraction: float = 0.2,
     seed: int = 0,
     classes: Sequence[str] = CLASSES,
@@ -40,7 +40,7 @@ def sonar_to_coco(
 
     Args:
         root: The folder with ``images`` and ``xml``.
-        out_dir: The folder for the two files. It is created.
+        out_dir: The folder for the two files. It is created. Defaults to None: ``annotations`` in ``root``.
         val_fraction: The fraction of the usable images that goes to ``val.json``, in (0, 1). Defaults to 0.2.
         seed: Seed of the split. Defaults to 0.
         classes: The classes in their order. Objects of other classes are dropped. Defaults to the eight classes of the
@@ -48,7 +48,7 @@ def sonar_to_coco(
         strict: Write nothing if anything is dropped. Defaults to False.
 
     Returns:
-        One sentence per image that could not be used, and a dict from 'train' and 'val' to the summaries.
+        One sentence per image that could not be used, and the summary of each file that was written.
 
     Raises:
         UserError: A folder is missing, the fraction is not in (0, 1), no image is usable, or one of the two files
@@ -62,43 +62,42 @@ def sonar_to_coco(
         for name, paths in find_pictures(folder / 'images').items()
         if (bitmaps := [path for path in paths if path.suffix.lower() == '.bmp'])
     }
-    names = sorted({*pictures, *(path.stem for path in (folder / 'xml').glob('*.xml'))})
-    images: list[tuple[Annotated, list[str]]] = []
+    images: dict[str, tuple[Annotated, ConversionSummary]] = {}
     unusable = []
-    notes = ConversionSummary()
-    for name in names:
+    for name in sorted({*pictures, *(path.stem for path in (folder / 'xml').glob('*.xml'))}):
+        own = ConversionSummary()
         try:
             picture, file = read_picture(pictures, name, folder / 'images'), _read(folder / 'xml' / f'{name}.xml')
-            place_boxes(file, picture, notes)
-            images.append(((picture, file.items), [f'{name}: {reason}' for reason in file.unusable]))
+            items = place_boxes(file, picture, own)
         except UserError as error:
             unusable.append(f'{name}: {error}')
+            continue
+        own.dropped += [f'{name}: {reason}' for reason in file.unusable]
+        images[name] = (picture, items), own
     reasons = ''.join(f'\n  {reason}' for reason in unusable)
     if not images:
         raise UserError(
             f'no image in {root} is usable: expected pairs of images/NAME.bmp and xml/NAME.xml; found '
             f'{len(pictures)} .bmp files{reasons}'
         )
-    parts = split_at_random(len(images), val_fraction, seed)
-    contents, summaries = {}, {}
-    for split, part in zip(('train', 'val'), parts):
-        if not part:
+    splits = random_splits(list(images), val_fraction, seed)
+    for split, members in splits.items():
+        if not members:
             raise UserError(
                 f'{split}.json would have no images: {root} has {len(images)} usable images, and a fraction of '
                 f'{val_fraction} goes to validation. Choose another fraction or add images.{reasons}'
             )
-        path = str(Path(out_dir) / f'{split}.json')
-        summaries[path] = ConversionSummary(dropped=[reason for i in part for reason in images[i][1]])
-        contents[path] = to_coco([images[i][0] for i in part], classes, summaries[path])
-        if not contents[path]['annotations']:
-            raise UserError(
-                f'{split}.json would have no objects of the classes {", ".join(classes)}. Request classes that '
-                f'occur in {root}, or choose another seed or fraction.\n{summaries[path]}'
-            )
     if strict and unusable:
         raise UserError(f'--strict allows nothing to be dropped; nothing was written{reasons}')
-    write_splits(contents, summaries, strict)
-    return unusable, {Path(path).stem: summary for path, summary in summaries.items()}
+
+    def read(name: str, summary: ConversionSummary) -> Annotated:
+        annotated, own = images[name]
+        summary.dropped += own.dropped
+        for what, where in own.notes.items():
+            summary.notes[what] += where
+        return annotated
+
+    return unusable, read_splits(splits, read, classes, Path(out_dir or folder / 'annotations'), strict)
 
 
 def _read(path: Path) -> VocFile:

@@ -4,7 +4,7 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from .common import (
     read_picture,
     read_split,
     read_splits,
+    stated_size,
 )
 
 USUAL_SPLITS = ('train', 'val', 'trainval', 'test')
@@ -107,7 +108,7 @@ def voc_to_coco(
     """
     folder = find_voc(Path(root), splits)
     if val_fraction is not None:
-        names = [name for part in folder.splits.values() for name in part]
+        names = list(dict.fromkeys(name for part in folder.splits.values() for name in part))  # trainval repeats train
         folder.splits = random_splits(names, val_fraction, seed)
     files: dict[str, VocFile | UserError] = {}
     for name, path in folder.annotations.items():
@@ -121,9 +122,9 @@ def voc_to_coco(
         file = files.get(name) or UserError(f'no annotation file {name}.xml')
         if isinstance(file, UserError):
             raise file
-        place_boxes(file, picture, summary)
+        items = place_boxes(file, picture, summary)
         summary.dropped += [f'{name}: {reason}' for reason in file.unusable]
-        return picture, file.items
+        return picture, items
 
     objects = (item.name for file in files.values() if isinstance(file, VocFile) for item in file.items)
     return read_splits(
@@ -191,7 +192,7 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
     for element in root.iter():
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition('}')[2]  # without the namespace
-    file = VocFile(_size(root))
+    file = VocFile(stated_size(root.findtext('size/width'), root.findtext('size/height')))
     for number, element in enumerate(root.iter('object'), 1):
         label = ' '.join(element.findtext('name', '').split())
         try:
@@ -225,22 +226,16 @@ def _superset(encoding: str) -> str:
     return 'gb18030' if encoding.lower() in ('gb2312', 'gbk') else encoding
 
 
-def _size(root: ElementTree.Element) -> tuple[float, float] | None:
-    """Width and height that an annotation file states."""
-    try:
-        width, height = (float(root.findtext(f'size/{key}', '')) for key in ('width', 'height'))
-    except ValueError:
-        return None
-    return (width, height) if width > 0 and height > 0 else None
-
-
-def place_boxes(file: VocFile, picture: Picture, summary: ConversionSummary) -> None:
+def place_boxes(file: VocFile, picture: Picture, summary: ConversionSummary) -> list[Item]:
     """Convert the boxes of an annotation file to edges in pixels of its image, see :func:`voc_to_coco`.
 
     Args:
-        file: The content of the file. Its boxes are changed.
+        file: The content of the file. It stays as it is, because several splits may have its image.
         picture: The image.
         summary: Receives a note if the boxes are fractions, or are scaled or rotated.
+
+    Returns:
+        The objects with these boxes.
 
     Raises:
         UserError: The file states a size with another aspect ratio than that of the image.
@@ -250,9 +245,11 @@ def place_boxes(file: VocFile, picture: Picture, summary: ConversionSummary) -> 
     if fractions:
         summary.notes['boxes from 0 to 1, read as fractions of the image'].append(picture.file_name)
     place = placement(file.size, picture, summary, fractions)
+    items = []
     for item, (left, top, right, bottom) in zip(file.items, corners):
         if right <= left or bottom <= top:
             right, bottom = left, top  # neither the first pixel nor the order of the corners gives it an area
         elif not fractions:
             left, top = left - 1, top - 1
-        item.box = edges(place(np.array(((left, top), (right, bottom)))))
+        items.append(replace(item, box=edges(place(np.array(((left, top), (right, bottom)))))))
+    return items

@@ -22,6 +22,7 @@ from .common import (
     find_pictures,
     read_picture,
     read_splits,
+    read_text,
 )
 
 NAME_FILES = ('data.yaml', 'dataset.yaml', 'classes.txt', 'obj.names')
@@ -50,8 +51,8 @@ def yolo_to_coco(
         UserError: There are no label files or no names, or one of the files would have no objects.
     """
     folder = Path(root)
-    classes = list(classes) if classes is not None else read_names(folder)
     pictures = find_pictures(folder)
+    classes = list(classes) if classes is not None else read_names(folder)
     splits: dict[str, list[tuple[str, Path]]] = {}
     for name in pictures:
         parts = name.split('/')
@@ -84,11 +85,12 @@ def read_names(folder: Path) -> list[str]:
     if path is None:
         raise UserError(f'{folder} has no names of classes: expected one of {", ".join(NAME_FILES)}, or --classes')
     if path.suffix != '.yaml':
-        return [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     try:
-        names = load(str(path)).get('names')
+        content = load(str(path))
     except Exception as error:  # the errors of YAML have no base that is known here
         raise UserError(f'cannot read {path}: {error}') from error
+    names = content.get('names') if isinstance(content, dict) else None
     if isinstance(names, dict) and sorted(names) == list(range(len(names))):
         names = [names[i] for i in range(len(names))]
     if not names or not isinstance(names, list):
@@ -107,12 +109,15 @@ def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: C
 
     Returns:
         The objects.
+
+    Raises:
+        UserError: The file is not a text file.
     """
     if not path.is_file():
         summary.notes['without a label file, kept as images without objects'].append(picture.file_name)
         return []
     items = []
-    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -5,6 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.datasets.converters.labelme import labelme_to_coco
@@ -55,6 +57,43 @@ def test_shapes_become_objects_with_masks(tmp_path):
     assert not summary.dropped
 
 
+@st.composite
+def shapes(draw):
+    """A class, a type of shape, and points in an image of 200 x 100 pixels."""
+    center, radii = (
+        np.array([draw(st.floats(low, high)) for low, high in bounds])
+        for bounds in (((30, 170), (30, 70)), ((3, 30), (3, 30)))
+    )
+    if draw(st.booleans()):
+        signs = np.array([draw(st.sampled_from([-1, 1])) for _ in range(2)])  # any two opposite corners
+        return draw(st.sampled_from(['cat', 'big dog'])), 'rectangle', [center - signs * radii, center + signs * radii]
+    angles = draw(st.floats(0, 6)) + np.linspace(0, 2 * np.pi, draw(st.integers(3, 8)), endpoint=False)
+    points = center + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return draw(st.sampled_from(['cat', 'big dog'])), 'polygon', points
+
+
+@settings(max_examples=50, deadline=None)
+@given(drawn=st.lists(shapes(), min_size=1, max_size=4), factor=st.sampled_from([1, 2, 0.5]))
+def test_boxes_and_polygons_come_back_from_json(tmp_path_factory, drawn, factor):
+    folder = tmp_path_factory.mktemp('labelme')
+    content = [shape(label, (np.array(points) * factor).tolist(), kind) for label, kind, points in drawn]
+    write(folder, 'a', *content, size=(int(200 * factor), int(100 * factor)))
+    (summary,) = labelme_to_coco(str(folder)).values()
+    coco = json.loads((folder / 'annotations' / 'all.json').read_text())
+    assert not summary.dropped and not summary.clipped and len(coco['annotations']) == len(drawn)
+    names = {category['id']: category['name'] for category in coco['categories']}
+    for item, (label, kind, points) in zip(coco['annotations'], drawn):
+        (left, top), (right, bottom) = low, high = np.min(points, axis=0), np.max(points, axis=0)
+        assert names[item['category_id']] == label
+        assert item['bbox'] == pytest.approx([*low, *(high - low)])
+        (polygon,) = item['segmentation']
+        if kind == 'polygon':
+            assert polygon == pytest.approx(np.ravel(points))
+        else:
+            corners = {(left, top), (right, top), (left, bottom), (right, bottom)}
+            assert {*zip(polygon[::2], polygon[1::2])} == corners
+
+
 def test_annotations_at_another_size_are_scaled(tmp_path):
     write(tmp_path, 'a', shape('dog', SQUARE), size=(400, 200))
     (summary,) = labelme_to_coco(str(tmp_path)).values()
@@ -67,19 +106,31 @@ def test_what_cannot_be_used_is_named(tmp_path):
     write(tmp_path, 'a', shape('dog', SQUARE), shape('dog', [[1, 2]], 'point'), shape('', SQUARE), shape('dog', 'x'))
     write(tmp_path, 'b', shape('dog', SQUARE), size=(300, 100))
     (tmp_path / 'c.json').write_text('[]')
+    write(tmp_path, 'd', 'no shape')
+    write(tmp_path, 'e', shape('dog', [[1, 2, 3]] * 4), shape('dog', [[1, 2], [3, float('nan')], [5, 6]]))
     (summary,) = labelme_to_coco(str(tmp_path)).values()
-    assert summary.images == 1 and summary.objects == {'dog': 1}
+    assert summary.images == 2 and summary.objects == {'dog': 1}
     text = str(summary)
     for says in (
         'a.png: shape 2 (dog): a point of 1 points is no object: expected a polygon, a rectangle or a circle',
         'a.png: shape 3 (): it has no name or no area inside the image',
         'a.png: shape 4 (dog): ',
         'b: it was annotated with 300 x 100 pixels, and the image has 200 x 100. The aspect ratios differ',
-        'c: c.json is no file of LabelMe: expected a list "shapes"',
+        'c: c.json is no file of LabelMe: expected a list "shapes" of objects',
+        'd: d.json is no file of LabelMe: expected a list "shapes" of objects',
+        'e.png: shape 1 (dog): expected points of two numbers',
+        'e.png: shape 2 (dog): expected points of two numbers',
     ):
         assert says in text
     with pytest.raises(UserError, match='--strict allows nothing to be dropped'):
         labelme_to_coco(str(tmp_path), strict=True)
+
+
+def test_a_size_that_is_no_number_is_not_used_and_groups_may_have_any_name(tmp_path):
+    write(tmp_path, 'a', shape('dog', SQUARE, group=['left']), shape('dog', SQUARE, group=['left']), size=(None, 'x'))
+    labelme_to_coco(str(tmp_path))
+    (item,) = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
+    assert item['bbox'] == [10, 20, 40, 60] and len(item['segmentation']) == 2
 
 
 def test_subfolders_are_splits_and_files_of_coco_are_not_read_again(tmp_path):

@@ -5,6 +5,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.datasets.converters.labels import labels_to_coco
@@ -52,6 +55,29 @@ def test_every_number_becomes_an_object_with_its_mask(cells):
             assert (x, y, x + w, y + h) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    drawn=st.sampled_from([(np.uint8, 255), (np.uint16, 65535)]).flatmap(
+        lambda kind: arrays(
+            kind[0], array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.sampled_from([0, 1, 2, 9, kind[1]])
+        )
+    )
+)
+def test_masks_come_back_from_label_images(tmp_path_factory, drawn):
+    assume(drawn.any())
+    root = tmp_path_factory.mktemp('labels')
+    for folder, image in (('images', np.zeros_like(drawn, np.uint8)), ('labels', drawn)):
+        (root / folder).mkdir()
+        cv2.imwrite(str(root / folder / 'a.png'), image)
+    (summary,) = labels_to_coco(str(root), 'nucleus').values()
+    items = json.loads((root / 'annotations' / 'all.json').read_text())['annotations']
+    masks = [mask_utils.decode(item['segmentation']).astype(bool) for item in items]
+    numbers = [number for number in np.unique(drawn) if number]
+    assert len(masks) == len(numbers) and not summary.dropped and not summary.clipped
+    for mask, number in zip(masks, numbers):
+        assert (mask == (drawn == number)).all()
+
+
 def test_text_files_are_splits(cells):
     root, _ = cells
     (root / 'train.txt').write_text('a\nb.1.png\n')
@@ -66,13 +92,19 @@ def test_images_that_cannot_be_used_are_named(cells):
     cv2.imwrite(str(root / 'labels' / 'a.png'), np.zeros((*SHAPE, 3), np.uint8))
     cv2.imwrite(str(root / 'labels' / 'b.1.png'), numbers['b.1'][:-1])
     (root / 'labels' / 'd.png').write_bytes(b'no image')
-    cv2.imwrite(str(root / 'images' / 'e.png'), np.zeros((*SHAPE, 3), np.uint8))
+    for name in 'efg':
+        cv2.imwrite(str(root / 'images' / f'{name}.png'), np.zeros((*SHAPE, 3), np.uint8))
+    for name in ('f.png', 'f.tif'):
+        cv2.imwrite(str(root / 'labels' / name), numbers['c'])
+    (root / 'labels' / 'g.png').touch()
     (summary,) = labels_to_coco(str(root), 'nucleus').values()
     assert summary.dropped == [
         'a: the label image a.png has 3 channels; expected one, with a number for each object',
         'b.1: the label image has 50 x 39 pixels, and the image 50 x 40',
         'd: no image file d.*',
-        'e: no label image e.*',
+        'e: no label image file e.*',
+        'f: several label image files: f.png, f.tif',
+        'g: g.png is not a readable label image',
     ]
     with pytest.raises(UserError, match='--strict allows nothing to be dropped'):
         labels_to_coco(str(root), 'nucleus', strict=True)

@@ -1,6 +1,7 @@
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,7 +82,8 @@ def sonar(tmp_path):
         def convert(self, **kwargs):
             """Convert, and return the reasons for unusable images, the summaries, and the contents of both files."""
             out_dir = self.path / 'annotations'
-            unusable, summaries = sonar_to_coco(str(self.path), str(out_dir), **kwargs)
+            unusable, summaries = sonar_to_coco(str(self.path), **kwargs)
+            summaries = {Path(path).stem: summary for path, summary in summaries.items()}
             return unusable, summaries, {name: json.loads((out_dir / f'{name}.json').read_text()) for name in summaries}
 
         def boxes(self, text):
@@ -241,7 +243,6 @@ def test_both_splits_have_the_same_categories(sonar):
 
 
 def test_errors_write_nothing(sonar):
-    root, out_dir = str(sonar.path), sonar.path / 'annotations'
     with pytest.raises(UserError, match=r'no image in .* is usable: .* found 0 \.bmp files'):
         sonar.convert()
     sonar.add('broken', '<annotation>')
@@ -255,11 +256,30 @@ def test_errors_write_nothing(sonar):
     for fraction, split in ((0.1, 'val'), (0.9, 'train')):
         with pytest.raises(UserError, match=f'{split}.json would have no images: .* 3 usable images, .*\n  broken: '):
             sonar.convert(val_fraction=fraction)
-    with pytest.raises(UserError, match='train.json would have no objects of the classes box(.|\n)*object 1 .cube.'):
+    says = 'train.json would have no objects; nothing was written\n.*: box 0\n(.|\n)*object 1 .cube.'
+    with pytest.raises(UserError, match=says):
         sonar.convert(classes=['box'])
     with pytest.raises(UserError, match='is not a folder of the sonar dataset: expected images/'):
-        sonar_to_coco(f'{root}/images', str(out_dir))
-    assert not out_dir.exists()
+        sonar_to_coco(f'{sonar.path}/images')
+    assert not (sonar.path / 'annotations').exists()
+
+
+def test_what_was_changed_is_reported_for_the_file_with_the_image(sonar):
+    text = xml(CUBE, ('tyre', (60, 40, 70, 60)))
+    for name in 'abcd':
+        sonar.add(name, text.replace('>0<', '>128<', 1).replace('>0<', '>96<', 1))
+    sonar.add('e', xml(('cube', (0.5, 0.5, 1, 1))))
+    _, summaries, contents = sonar.convert(val_fraction=0.4)
+    assert {len(content['images']) for content in contents.values()} == {2, 3}
+    notes = {name: set() for name in 'abcde'}
+    for split, summary in summaries.items():
+        own = {image['file_name'] for image in contents[split]['images']}
+        for what, where in summary.notes.items():
+            assert own >= {*where}, (split, what)
+            for name in where:
+                notes[name[0]].add(what)
+    assert notes.pop('e') == {'boxes from 0 to 1, read as fractions of the image'}
+    assert {*map(tuple, notes.values())} == {('annotated at another size, scaled to that of the image',)}
 
 
 def test_config_reads_what_the_tool_writes(sonar, monkeypatch, capsys):

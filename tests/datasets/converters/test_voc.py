@@ -1,10 +1,13 @@
 import json
 import os
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 from PIL import Image
 
@@ -66,6 +69,72 @@ def test_boxes_count_from_one_and_include_the_last_pixel(voc):
         pipeline=[],
     )
     assert [i['bbox'] for i in dataset[0]['instances']] == [[0, 0, 40, 30], [10, 4, 20, 24]]
+
+
+NAMES = ('ape', 'big dog', 'R&D <x>', '猫')
+
+
+@st.composite
+def annotated(draw):
+    """Width and height of an image, the factor of its annotations, and the objects: class, whether difficult, edges."""
+    width, height = draw(st.integers(8, 60)), draw(st.integers(8, 60))
+
+    def edges(size):
+        low = draw(st.integers(0, size - 2))
+        return low, draw(st.integers(low + 2, size))
+
+    objects = [
+        (draw(st.sampled_from(NAMES)), draw(st.booleans()), *zip(edges(width), edges(height)))
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+    return width, height, draw(st.integers(1, 3)), objects
+
+
+def xml_of(width, height, factor, objects):
+    root = ElementTree.Element('annotation')
+    size = ElementTree.SubElement(root, 'size')
+    ElementTree.SubElement(size, 'width').text = str(width * factor)
+    ElementTree.SubElement(size, 'height').text = str(height * factor)
+    for name, difficult, (left, top), (right, bottom) in objects:
+        element = ElementTree.SubElement(root, 'object')
+        ElementTree.SubElement(element, 'name').text = name
+        ElementTree.SubElement(element, 'difficult').text = str(int(difficult))
+        box = ElementTree.SubElement(element, 'bndbox')
+        for key, value in dict(
+            xmin=left * factor + 1, ymin=top * factor + 1, xmax=right * factor, ymax=bottom * factor
+        ).items():
+            ElementTree.SubElement(box, key).text = str(value)
+    return ElementTree.tostring(root, encoding='utf-8')
+
+
+@settings(max_examples=50, deadline=None)
+@given(images=st.lists(annotated(), min_size=1, max_size=3))
+def test_boxes_come_back_from_xml(tmp_path_factory, images):
+    """XML counts pixels from 1 and names the last pixel inside. The images may have been made smaller later.
+
+    All images are in two splits, as those of train are in trainval again.
+    """
+    root = tmp_path_factory.mktemp('voc')
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True)
+    for number, (width, height, *rest) in enumerate(images):
+        cv2.imwrite(str(root / 'JPEGImages' / f'{number}.png'), np.zeros((height, width, 3), np.uint8))
+        (root / 'Annotations' / f'{number}.xml').write_bytes(xml_of(width, height, *rest))
+    for split in ('train', 'trainval'):
+        (root / 'ImageSets' / 'Main' / f'{split}.txt').write_text('\n'.join(map(str, range(len(images)))))
+    summaries = voc_to_coco(str(root))
+    coco, again = (json.loads(Path(path).read_text()) for path in summaries)
+    assert coco == again and not any(summary.dropped or summary.clipped for summary in summaries.values())
+    names = {category['id']: category['name'] for category in coco['categories']}
+    assert list(names.values()) == sorted({name for *_, objects in images for name, *_ in objects})
+    for number, (width, height, _, objects) in enumerate(images):
+        image = coco['images'][number]
+        assert image == dict(id=number + 1, file_name=f'{number}.png', width=width, height=height)
+        own = [item for item in coco['annotations'] if item['image_id'] == image['id']]
+        assert len(own) == len(objects)
+        for item, (name, difficult, (left, top), (right, bottom)) in zip(own, objects):
+            assert (names[item['category_id']], item['iscrowd']) == (name, difficult)
+            assert item['bbox'] == pytest.approx([left, top, right - left, bottom - top])
 
 
 def test_boxes_over_the_border_are_clipped(voc):
@@ -295,6 +364,17 @@ def test_all_images_can_be_split_at_random(beside):
     assert split() == [train, val] and any(split(seed=seed) != [train, val] for seed in range(1, 5))
     with pytest.raises(UserError, match='must be between 0 and 1; got 2'):
         voc_to_coco(str(beside), val_fraction=2)
+
+
+def test_an_image_of_several_split_files_is_split_once(voc):
+    """trainval has the images of train and val again."""
+    for name in 'abcd':
+        voc.add(name, ('cat', (1, 1, 9, 9)))
+    for split, names in (('train', 'abc'), ('val', 'd'), ('trainval', 'abcd')):
+        voc.split(split, '\n'.join(names))
+    summaries = voc_to_coco(str(voc.path), val_fraction=0.5)
+    files = [image['file_name'] for path in summaries for image in json.loads(Path(path).read_text())['images']]
+    assert sorted(files) == ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg']
 
 
 def test_classes_may_keep_the_order_of_their_first_objects(voc):

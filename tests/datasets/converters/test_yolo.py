@@ -94,12 +94,27 @@ def test_names_are_read_from_the_usual_files(tmp_path, file, text):
     assert read_names(tmp_path) == list(NAMES)
 
 
+def test_files_in_another_encoding_are_named(tmp_path):
+    (tmp_path / 'classes.txt').write_text('cat\nbig dog', encoding='utf-16')
+    assert read_names(tmp_path) == list(NAMES)
+    for name in 'ab':
+        write(tmp_path, '{}', name, '0 0.5 0.5 0.2 0.2')
+    (tmp_path / 'labels' / 'a.txt').write_bytes(b'\xff\x80')
+    (summary,) = yolo_to_coco(str(tmp_path)).values()
+    (dropped,) = summary.dropped
+    assert summary.images == 1 and 'a.txt is not a text file in UTF-8: ' in dropped
+    (tmp_path / 'classes.txt').write_bytes('中'.encode('gb18030'))
+    with pytest.raises(UserError, match='classes.txt is not a text file in UTF-8: .* Save it in UTF-8.'):
+        read_names(tmp_path)
+
+
 def test_errors_write_nothing(tmp_path):
     with pytest.raises(UserError, match='has no names of classes: expected one of data.yaml, .*, or --classes'):
         yolo_to_coco(str(tmp_path))
-    (tmp_path / 'data.yaml').write_text('train: images')
-    with pytest.raises(UserError, match='data.yaml has no list "names" of the classes'):
-        yolo_to_coco(str(tmp_path))
+    for text in ('train: images', '', '[cat]'):
+        (tmp_path / 'data.yaml').write_text(text)
+        with pytest.raises(UserError, match='data.yaml has no list "names" of the classes'):
+            yolo_to_coco(str(tmp_path))
     with pytest.raises(UserError, match='has no labels of YOLO: expected images in images/'):
         yolo_to_coco(str(tmp_path), classes=NAMES)
     write(tmp_path, '{}', 'a', '7 0.5 0.5 0.2 0.2')
