@@ -1,4 +1,4 @@
-"""The harness that kills training runs. The full one takes minutes; tests/integration/test_resume.py has each detector."""
+"""The harness that kills training runs, in a short form. tests/integration/test_resume.py has each detector."""
 
 import torch
 

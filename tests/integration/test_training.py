@@ -108,7 +108,8 @@ def test_an_unreadable_image_is_named(cfg, shapes, tmp_path, workers):
         train(cfg)
 
 
-def test_an_interrupt_ends_with_status_130(shapes, tmp_path):
+@pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_training_with_its_own_status(number, status, shapes, tmp_path):
     changes = {
         **options(shapes, tmp_path),
         'train_cfg.max_epochs': 1000,
@@ -123,14 +124,14 @@ def test_an_interrupt_ends_with_status_130(shapes, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGHUP)],
     )
     for line in process.stdout:
         if 'Epoch(train)' in line:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and 'Traceback' not in err
+    assert process.returncode == status and 'Traceback' not in err
     assert err.rstrip().endswith('--resume continues from the latest checkpoint, if one was written')
     with pytest.raises(ProcessLookupError):  # the workers are gone, too
         os.killpg(process.pid, 0)
