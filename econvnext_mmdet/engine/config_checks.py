@@ -40,7 +40,8 @@ WHOLE = {
 def check_settings(cfg: Config, splits: Sequence[str]) -> None:
     """Check settings that a run reads after a while, and make those fit that have only one meaning.
 
-    A loader without workers cannot keep them: ``persistent_workers`` becomes False there.
+    A loader without workers cannot keep them: ``persistent_workers`` becomes False there. A config without an optimizer
+    has no schedule of its learning rate either.
 
     Args:
         cfg: The whole config.
@@ -64,6 +65,8 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
                 value = (cfg.get(part) or {}).get(name, least)
                 if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                     raise UserError(f'{part}.{name} must be a whole number of at least {least}; got {value!r}')
+    if cfg.get('optim_wrapper') is None:
+        cfg.param_scheduler = None
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         if loader and loader.get('num_workers', 0) == 0:

@@ -124,6 +124,9 @@ class StrictInferencer(DetInferencer):
             UserError: The file cannot be read, or the pipeline cannot resize the image.
         """
         loader, *steps = self.pipeline.transforms
+        # MMDetection passes pixels on as they are, whatever the loader of files does.
+        if not isinstance(image, str) and loader.from_file.color_type.startswith('grayscale'):
+            image = mmcv.bgr2gray(image)
         try:
             data = loader(image)
         except Exception as error:  # each decoder has its own exceptions; errors of later steps are not caught here

@@ -115,9 +115,12 @@ def test_the_settings_of_a_split_come_together(cfg):
     says = 'the config has no test_dataloader and no test_cfg and no test_evaluator. Set .* those of the validation'
     with pytest.raises(UserError, match=says):
         check_settings(cfg, ['test'])
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    check_settings(cfg, ['val'])
+    assert cfg.param_scheduler is None  # MMEngine refuses one without an optimizer
     cfg.val_dataloader = None
     with pytest.raises(UserError, match='the config has no val_dataloader. Set val_dataloader, val_cfg, val_evaluator'):
-        check_settings(cfg, ['train'])
+        check_settings(cfg, ['val'])
 
 
 def test_a_backend_needs_its_package(cfg, monkeypatch):
