@@ -40,6 +40,7 @@ def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
     from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
+    from econvnext_mmdet.engine.config_checks import check_settings
     from econvnext_mmdet.utils.config import explain_user_errors, load_config
     from econvnext_mmdet.utils.files import check_writable, write_json
 
@@ -50,6 +51,7 @@ def main() -> None:
     print(*inspections, sep='\n\n', end='\n\n')
     if args.json:
         write_json(args.json, as_data(inspections))
+    check_settings(cfg, [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')])
     training = [inspection for inspection in inspections if inspection.split == 'train']
     if not args.annotations_only and training and not has_errors(training):
         picture = args.picture or str(Path(cfg.work_dir) / 'samples.jpg')

@@ -1,5 +1,6 @@
 """The classes of a config: one list in one order for all its datasets."""
 
+from collections import ChainMap
 from collections.abc import Sequence
 
 from mmdet.datasets import CocoDataset
@@ -16,7 +17,8 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
 
     Every CocoDataset becomes a :class:`CocoDatasetByName`. The labels of an XMLDataset follow the names anyway. Neither
     the order of the categories in a file nor the order of ``metainfo.classes`` matters then, and a file may lack
-    classes.
+    classes. The datasets of a split also share the other settings of ``metainfo``, such as the palette. The first
+    dataset that has one decides.
 
     Args:
         cfg: The whole config, which is changed.
@@ -29,8 +31,13 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
     """
     source, classes = ('the checkpoint', list(trained)) if trained else configured_classes(cfg, splits)
     for split in splits:
-        for dataset in filter(is_local, datasets_of(cfg, split)):
+        datasets = list(filter(is_local, datasets_of(cfg, split)))
+        for dataset in datasets:
             _set_classes(dataset, f'{split}_dataloader', classes, source)
+        # If the parts of a ConcatDataset differed, it would have a list in place of one metainfo.
+        metainfo = ChainMap(*(dataset['metainfo'] for dataset in datasets))
+        for dataset in datasets:
+            dataset['metainfo'] = dict(metainfo)
 
 
 def configured_classes(cfg: Config, splits: Sequence[str]) -> tuple[str, list[str]]:

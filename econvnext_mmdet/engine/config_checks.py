@@ -12,16 +12,22 @@ from ..evaluation.coco_stats import COCO_STATS
 from ..utils.config import evaluators_of, judges_parts, type_name
 from ..utils.errors import UserError, examples
 
-# The packages of the backends that write logs elsewhere: the names of their modules, one of which is needed.
+# The packages that the backends need, which write logs elsewhere.
 BACKENDS = {
-    'TensorboardVisBackend': ('tensorboard', 'tensorboardX'),
-    'WandbVisBackend': ('wandb',),
-    'ClearMLVisBackend': ('clearml',),
-    'NeptuneVisBackend': ('neptune',),
-    'DVCLiveVisBackend': ('dvclive',),
-    'AimVisBackend': ('aim',),
-    'MLflowVisBackend': ('mlflow',),
+    'TensorboardVisBackend': 'tensorboard',
+    'WandbVisBackend': 'wandb',
+    'ClearMLVisBackend': 'clearml',
+    'NeptuneVisBackend': 'neptune',
+    'DVCLiveVisBackend': 'dvclive',
+    'AimVisBackend': 'aim',
+    'MLflowVisBackend': 'mlflow',
 }
+# The settings of a split, which MMEngine needs all together or not at all.
+PARTS = dict(
+    train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    val=('val_dataloader', 'val_cfg', 'val_evaluator'),
+    test=('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
 # Settings that are whole numbers, by the part of the config, and the smallest value of each.
 WHOLE = {
     'train_cfg': dict(max_epochs=1, max_iters=1, val_begin=0, val_interval=1),
@@ -34,36 +40,54 @@ WHOLE = {
 def check_settings(cfg: Config, splits: Sequence[str]) -> None:
     """Check settings that a run reads after a while, and make those fit that have only one meaning.
 
-    A loader without workers cannot keep them: ``persistent_workers`` becomes False there.
+    A loader without workers cannot keep them: ``persistent_workers`` becomes False there. A config without an optimizer
+    has no schedule of its learning rate either.
 
     Args:
         cfg: The whole config.
         splits: The splits that the run uses, some of 'train', 'val' and 'test'.
 
     Raises:
-        UserError: A setting is not a whole number, a package is not installed, a hook waits for a metric that the
-            evaluator does not compute, or a wrapper does not fit its dataset.
+        UserError: A split lacks a setting, a setting is not a whole number, a package is not installed, two metrics
+            have one name, a hook waits for a metric that the evaluator does not compute, or a wrapper does not fit its
+            dataset.
     """
+    for split, parts in PARTS.items():
+        lacking = [name for name in parts if cfg.get(name) is None]
+        if lacking and (split in splits or len(lacking) < len(parts)):
+            raise UserError(
+                f'the config has no {" and no ".join(lacking)}. Set {", ".join(parts)}'
+                + (', for example to those of the validation.' if split == 'test' else '.')
+            )
     for part, names in WHOLE.items():
         if part.partition('_')[0] in splits:
             for name, least in names.items():
                 value = (cfg.get(part) or {}).get(name, least)
                 if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                     raise UserError(f'{part}.{name} must be a whole number of at least {least}; got {value!r}')
+    if cfg.get('optim_wrapper') is None:
+        cfg.param_scheduler = None
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         if loader and loader.get('num_workers', 0) == 0:
             loader['persistent_workers'] = False
             loader.pop('prefetch_factor', None)
     for backend in [*((cfg.get('visualizer') or {}).get('vis_backends') or ()), *(cfg.get('vis_backends') or ())]:
-        modules = BACKENDS.get(type_name(backend), ())
-        if modules and not any(map(find_spec, modules)):
+        package = BACKENDS.get(type_name(backend))
+        if package and not find_spec(package):
             raise UserError(
-                f'visualizer.vis_backends has {type_name(backend)}, and {modules[0]} is not installed: run '
-                f'`pip install {modules[0]}`, or remove the backend from the config'
+                f'visualizer.vis_backends has {type_name(backend)}, and {package} is not installed: run '
+                f'`pip install {package}`, or remove the backend from the config'
             )
     for split in splits:
         _check_balanced((cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset')
+        computed = _metric_names(cfg, split) or []
+        twice = [name for name in computed if computed.count(name) > 1]
+        if twice:
+            raise UserError(
+                f'two metrics of {split}_evaluator compute {twice[0]!r}. Give each a prefix of its own, such as '
+                "prefix='first' and prefix='second'."
+            )
     if 'val' in splits:
         _check_monitored(cfg)
 
@@ -89,11 +113,12 @@ def _check_balanced(dataset: Any, where: str) -> None:
 
 def _check_monitored(cfg: Config) -> None:
     """Check that the metrics for which hooks and schedulers wait are computed, if all metrics are known."""
-    known = _metric_names(cfg)
+    known = _metric_names(cfg, 'val')
     if known is None:
         return
+    by_class = any(evaluator.get('classwise') for evaluator in evaluators_of(cfg, 'val'))
     for place, name in _monitored(cfg):
-        if name not in known:
+        if name not in known and not (by_class and name.endswith('_precision')):
             near = get_close_matches(name, known, n=1, cutoff=0.3)
             raise UserError(
                 f'{place} is {name!r}, which val_evaluator does not compute; '
@@ -120,11 +145,12 @@ def _monitored(cfg: Config) -> Iterator[tuple[str, str]]:
             yield f'monitor of {type_name(scheduler)} in param_scheduler', scheduler['monitor']
 
 
-def _metric_names(cfg: Config) -> list[str] | None:
-    """The names of all metrics of the validation, or None if one of the metrics is of an unknown kind."""
+def _metric_names(cfg: Config, split: str) -> list[str] | None:
+    """The names of all metrics of a split but those of single classes, or None if a metric is of an unknown kind."""
     names = []
-    evaluators: list[Any] = evaluators_of(cfg, 'val')
-    prefixes = cfg.val_evaluator['dataset_prefixes'] if judges_parts(cfg, 'val') else [''] * len(evaluators)
+    evaluators: list[Any] = evaluators_of(cfg, split)
+    parts = judges_parts(cfg, split)
+    prefixes = cfg[f'{split}_evaluator']['dataset_prefixes'] if parts else [''] * len(evaluators)
     for part, evaluator in zip(prefixes, evaluators):
         if type_name(evaluator) == 'VOCMetric' and evaluator.get('metric', 'mAP') == 'mAP':
             prefix = (f'{part}/' if part else '') + (evaluator.get('prefix') or 'pascal_voc')
@@ -133,7 +159,7 @@ def _metric_names(cfg: Config) -> list[str] | None:
             for threshold in [thresholds] if isinstance(thresholds, float) else thresholds:
                 names.append(f'{prefix}/AP{int(threshold * 100):02d}')
             continue
-        if type_name(evaluator) not in ('OfficialCocoMetric', 'CocoMetric') or evaluator.get('classwise'):
+        if type_name(evaluator) not in ('OfficialCocoMetric', 'CocoMetric') or evaluator.get('format_only'):
             return None
         prefix = (f'{part}/' if part else '') + (evaluator.get('prefix') or 'coco')
         metric = evaluator.get('metric', 'bbox')

@@ -67,10 +67,10 @@ def test(
     cfg.load_from = None if exported else checkpoint
     if show or show_dir:
         _visualize(cfg, show, show_dir and os.path.abspath(show_dir), wait_time)
-    if tta:
-        _augment(cfg)
     with explain_user_errors():
         check_before_run(cfg, ['test'], trained)
+        if tta:
+            _augment(cfg)
         if exported:
             use_exported(cfg, checkpoint)
         runner = build_runner(cfg, ['test'])

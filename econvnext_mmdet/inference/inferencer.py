@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import cv2
+import mmcv
 import numpy as np
 import torch
 from mmdet.apis import DetInferencer
@@ -19,7 +20,7 @@ from ..deploy.predictors import ExportedPredictor, use_exported
 from ..deploy.runtime import is_exported
 from ..models.fuse import fuse
 from ..utils.config import tested_dataset
-from ..utils.drawing import quiet_drawing
+from ..utils.drawing import color_type_of, quiet_drawing
 from ..utils.errors import UserError
 from ..utils.fonts import use_font_for
 from ..utils.memory import keep_freed_memory
@@ -124,6 +125,9 @@ class StrictInferencer(DetInferencer):
             UserError: The file cannot be read, or the pipeline cannot resize the image.
         """
         loader, *steps = self.pipeline.transforms
+        # MMDetection passes pixels on as they are, whatever the loader of files does.
+        if not isinstance(image, str) and loader.from_file.color_type.startswith('grayscale'):
+            image = mmcv.bgr2gray(image)
         try:
             data = loader(image)
         except Exception as error:  # each decoder has its own exceptions; errors of later steps are not caught here
@@ -158,9 +162,11 @@ class StrictInferencer(DetInferencer):
     def draw(self, item: Item, sample: DetDataSample, score_thr: float) -> np.ndarray:
         """Draw the detections above a threshold on the image of an item. The result is BGR."""
         # MMDetection treats arrays as RGB when it draws, but as BGR when it runs the model.
-        image = item.path if item.image is None else item.image[..., ::-1]
+        image = item.image
+        if image is None:
+            image = mmcv.imread(item.path, color_type_of(self.pipeline.transforms[0].from_file.color_type))
         with quiet_drawing():
-            return self.visualize([image], [sample], return_vis=True, pred_score_thr=score_thr)[0][..., ::-1]
+            return self.visualize([image[..., ::-1]], [sample], return_vis=True, pred_score_thr=score_thr)[0][..., ::-1]
 
 
 def _reason(path: str, error: Exception) -> str:

@@ -255,7 +255,8 @@ def _section(
     drawn = []
     for name, title, figure in plots:
         file = f'{iou_type}-{name}.png'
-        figure.savefig(folder / file, bbox_inches='tight')
+        with quiet_drawing():
+            figure.savefig(folder / file, bbox_inches='tight')
         drawn.append(dict(file=file, title=title))
     return dict(
         title=GEOMETRY_NAMES[iou_type],
@@ -437,7 +438,10 @@ def _draw(
     file: Path, evaluator: CocoEvaluator, iou_type: str, match: ImageMatches, path: Path, score_thr: float
 ) -> None:
     """Draw the ground truth and the detections of an image side by side."""
-    image = mmcv.imread(str(path), channel_order='rgb') if path.is_file() else None
+    image = mmcv.imread(str(path)) if path.is_file() else None
+    if image is not None and image.shape[:2] != evaluator.image_sizes[match.image_id]:
+        # It was annotated as it is stored, without the rotation in its EXIF data.
+        image = mmcv.imread(str(path), 'color_ignore_orientation')
     if image is None:
         raise UserError(
             f'{path} is missing or is not a readable image; --images must be the folder of the annotated images'
@@ -451,14 +455,14 @@ def _draw(
     )
     sample.pred_instances.scores = torch.tensor([entry['score'] for entry in found])
     with quiet_drawing():
-        visualizer.add_datasample('', image, sample, pred_score_thr=-1, out_file=str(file))
+        visualizer.add_datasample('', image[..., ::-1], sample, pred_score_thr=-1, out_file=str(file))
 
 
 def _instances(evaluator: CocoEvaluator, iou_type: str, items: list[dict]) -> InstanceData:
     """Convert annotations or results entries, with the evaluator's numbers, for MMDetection's visualizer."""
     # Results may have masks without boxes.
     boxes = torch.tensor(
-        np.array([item['bbox'] if 'bbox' in item else mask_utils.toBbox(item['segmentation']) for item in items]),
+        np.array([item.get('bbox') or mask_utils.toBbox(item['segmentation']) for item in items]),
         dtype=torch.float32,
     ).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]

@@ -5,6 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def color_type_of(loaded: str) -> str:
+    """MMCV's color type to draw on an image that was loaded with another: in colour, turned by EXIF only if that is.
+
+    Args:
+        loaded: The color type with which the image was loaded, such as 'grayscale' or 'unchanged'.
+    """
+    return 'color' if loaded in ('color', 'grayscale') else 'color_ignore_orientation'
+
+
 @contextmanager
 def quiet_drawing() -> Iterator[None]:
     """Silence warnings that come for each box or character.

@@ -117,3 +117,15 @@ def test_both_parts_of_a_concatenation_have_the_same_labels(cfg):
     for i in range(half):
         one, two = (dataset.get_data_info(place)['instances'] for place in (i, half + i))
         assert [item['bbox_label'] for item in one] == [item['bbox_label'] for item in two]
+
+
+def test_parts_with_another_palette_have_one_metainfo(cfg):
+    """MMDetection would give their ConcatDataset a list, which neither its visualizer nor a metric can read."""
+    first = cfg.train_dataloader.dataset
+    palette = [(0, 0, 0)] * 4
+    second = dict(first, metainfo=dict(classes=CLASSES[::-1], palette=palette))
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[first, second, dict(first, metainfo=None)])
+    unify_classes(cfg, ['train'])
+    init_default_scope('mmdet')
+    metainfo = DATASETS.build(cfg.train_dataloader.dataset).metainfo
+    assert metainfo['classes'] == CLASSES and metainfo['palette'] == palette

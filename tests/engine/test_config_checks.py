@@ -98,6 +98,42 @@ def test_the_names_of_vocs_metrics_are_known(cfg, name):
         check_settings(cfg, SPLITS)
 
 
+def test_metrics_by_class_may_be_awaited_if_they_are_computed(cfg):
+    cfg.val_evaluator.classwise = True
+    for name, known in (('coco/bbox_star_precision', True), ('bbox_mAP', False)):
+        cfg.default_hooks.checkpoint.save_best = [name]
+        if known:
+            check_settings(cfg, SPLITS)
+        else:
+            with pytest.raises(UserError, match="did you mean 'coco/bbox_mAP'"):
+                check_settings(cfg, SPLITS)
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_two_metrics_with_one_name_are_an_error_before_inference(cfg, split):
+    first = cfg[f'{split}_evaluator']
+    cfg[f'{split}_evaluator'] = [first, {**first, 'ann_file': 'other.json'}]
+    says = f"two metrics of {split}_evaluator compute 'coco/bbox_mAP'. Give each a prefix of its own"
+    with pytest.raises(UserError, match=says):
+        check_settings(cfg, SPLITS)
+    cfg[f'{split}_evaluator'][1]['prefix'] = 'second'
+    check_settings(cfg, SPLITS)
+
+
+def test_the_settings_of_a_split_come_together(cfg):
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+    check_settings(cfg, ['train', 'val'])
+    says = 'the config has no test_dataloader and no test_cfg and no test_evaluator. Set .* those of the validation'
+    with pytest.raises(UserError, match=says):
+        check_settings(cfg, ['test'])
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    check_settings(cfg, ['val'])
+    assert cfg.param_scheduler is None  # MMEngine refuses one without an optimizer
+    cfg.val_dataloader = None
+    with pytest.raises(UserError, match='the config has no val_dataloader. Set val_dataloader, val_cfg, val_evaluator'):
+        check_settings(cfg, ['val'])
+
+
 def test_a_backend_needs_its_package(cfg, monkeypatch):
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type='mmdet.WandbVisBackend')]
     monkeypatch.setattr('econvnext_mmdet.engine.config_checks.find_spec', lambda name: None)

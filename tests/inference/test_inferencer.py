@@ -1,10 +1,15 @@
+import copy
+import json
+
 import cv2
 import numpy as np
 import pytest
 from mmdet.apis import DetInferencer
+from PIL import Image
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
+from econvnext_mmdet.inference.inferencer import StrictInferencer
 from econvnext_mmdet.models.fuse import fuse
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.model import prefer_channels_last
@@ -54,6 +59,35 @@ def test_an_error_after_loading_is_not_blamed_on_the_file(detect_in, shapes, mon
     monkeypatch.setattr('mmdet.datasets.transforms.PackDetInputs.transform', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         detect_in(shapes / 'val')
+
+
+@pytest.mark.parametrize(
+    'color_type, shape', [('color', (64, 48)), ('color_ignore_orientation', (48, 64)), ('unchanged', (48, 64))]
+)
+def test_pictures_are_turned_as_the_images_are_loaded(detectors, tmp_path, color_type, shape):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.new('RGB', (64, 48), 'red').save(tmp_path / 'turned.jpg', exif=exif)
+    detector = detectors['retinanet']
+    cfg = copy.deepcopy(detector.cfg)
+    cfg.test_dataloader.dataset.pipeline[0].color_type = color_type
+    out = tmp_path / 'out'
+    detect(cfg, detector.checkpoint, [str(tmp_path / 'turned.jpg')], DetectionOptions(str(out), device='cpu'))
+    (image,) = json.loads((out / 'images.json').read_text())['images']
+    picture = cv2.imread(str(out / 'pictures' / 'turned.jpg'))
+    assert (image['height'], image['width']) == picture.shape[:2] == shape
+    assert picture[0, 0].argmax() == 2  # BGR
+
+
+def test_a_frame_of_a_video_becomes_gray_as_a_file_does(detectors, tmp_path):
+    detector = detectors['retinanet']
+    cfg = copy.deepcopy(detector.cfg)
+    cfg.test_dataloader.dataset.pipeline[0].color_type = 'grayscale'
+    inferencer = StrictInferencer(cfg, detector.checkpoint, 'cpu')
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'frame.png'), pixels)
+    (_, file), (_, frame) = inferencer.load(str(tmp_path / 'frame.png')), inferencer.load(pixels)
+    assert file['inputs'].shape[0] == 1 and (file['inputs'].int() - frame['inputs'].int()).abs().max() <= 1
 
 
 def test_an_image_too_thin_to_be_resized_is_skipped(detect_in, shapes, tmp_path):

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from econvnext_mmdet.evaluation.coco_eval import CocoEvaluator
 from econvnext_mmdet.evaluation.coco_stats import COCO_STATS
@@ -112,12 +113,38 @@ def test_a_report_needs_no_images_masks_or_detections(files):
     assert any(text.startswith('1.jpg: F1 0.00') for text in References(files / 'report' / 'index.html').texts)
 
 
+def test_pictures_are_turned_as_the_images_were_annotated(files):
+    coco, _ = make_scene()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    for image in coco['images']:
+        image['width'] = 2 * SIZE
+        Image.new('RGB', (2 * SIZE, SIZE), 'red').save(files / 'images' / image['file_name'], exif=exif)
+    (files / 'gt.json').write_text(json.dumps(coco))
+    (files / 'none.json').write_text('[]')
+    write_report(
+        str(files / 'gt.json'), [str(files / 'none.json')], str(files / 'report'), images=str(files / 'images')
+    )
+    pictures = list((files / 'report').glob('*worst*.png'))
+    # Ground truth and detections stand side by side.
+    assert pictures and {cv2.imread(str(path)).shape[:2] for path in pictures} == {(SIZE, 4 * SIZE)}
+    assert all(cv2.imread(str(path)).mean((0, 1)).argmax() == 2 for path in pictures)  # BGR
+
+
+def test_names_without_a_font_give_no_warning_for_each_character(files, recwarn):
+    coco, entries = make_scene()
+    coco['categories'][0]['name'] = '\U000f0000'  # for private use: no font has it
+    (files / 'gt.json').write_text(json.dumps(coco))
+    write_report(str(files / 'gt.json'), [str(files / 'a' / 'results.json')], str(files / 'report'))
+    assert not [warning for warning in recwarn if 'missing from' in str(warning.message)]
+
+
 def test_a_report_can_have_masks_without_boxes_and_only_some_classes(files):
     """A model such as Mask2Former may give masks only. A results file without detections removes no section."""
     coco, entries = make_scene()
     coco['categories'][1]['name'] = '$dog$'
     (files / 'gt.json').write_text(json.dumps(coco))
-    (files / 'masks.json').write_text(json.dumps([{k: v for k, v in e.items() if k != 'bbox'} for e in entries]))
+    (files / 'masks.json').write_text(json.dumps([{**entry, 'bbox': []} for entry in entries]))
     (files / 'none.json').write_text('[]')
     write_report(
         str(files / 'gt.json'),

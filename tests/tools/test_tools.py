@@ -1,6 +1,7 @@
 """The tools as commands: their output, their errors and their exit status."""
 
 import re
+import runpy
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import DEMO, ROOT, as_options, options, tool
 
@@ -51,6 +53,14 @@ def test_an_output_that_cannot_be_written_is_an_error_before_the_work(shapes, tm
         'tools/eval_coco.py', shapes / 'annotations' / 'val.json', tmp_path / 'none.json', '--json', tmp_path
     )
     assert (status, out, err) == (1, '', f'error: {tmp_path}: Is a directory\n')
+
+
+def test_check_dataset_refuses_the_settings_that_training_refuses(shapes, tmp_path, monkeypatch, capsys):
+    changes = {**options(shapes, tmp_path), 'default_hooks.checkpoint.save_best': 'bbox_mAP'}
+    monkeypatch.setattr(sys, 'argv', ['check_dataset.py', DEMO, '--annotations-only', *as_options(changes)])
+    with pytest.raises(UserError, match="did you mean 'coco/bbox_mAP'"):
+        runpy.run_path(str(ROOT / 'tools' / 'check_dataset.py'))['main']()
+    assert '12 images' in capsys.readouterr().out  # what is known of the data is printed
 
 
 def test_an_option_without_a_value_is_a_usage_error():
