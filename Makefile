@@ -25,6 +25,7 @@ data/shapes: | setup
 	$(PY) tools/make_shapes.py $@
 
 demo: setup data/shapes
+	rm -rf $(WORK)
 	$(ON_CPU) $(PY) tools/train.py $(DEMO) --work-dir $(WORK)
 	$(ON_CPU) $(PY) tools/test.py $(DEMO) "$$(cat $(WORK)/last_checkpoint)" --work-dir $(WORK) --show-dir $(WORK)/pictures
 	@echo "pictures of the ground truth (left) and the detections (right): $(WORK)/pictures"

@@ -321,7 +321,7 @@ def _inspect_annotations(
 
     boxes = np.array([item['bbox'] for item in annotations], float).reshape(-1, 4)
     area = np.array([item['area'] for item in annotations], float)
-    ids = np.array([item['id'] for item in annotations])
+    ids = np.array([item['id'] for item in annotations], object)  # as numbers, large ones would be rounded
     crowd = np.array([bool(item.get('iscrowd')) for item in annotations], bool)
     label_of = {category: label for label, category in enumerate(names)}
     labels = np.array([label_of[item['category_id']] for item in annotations], int)

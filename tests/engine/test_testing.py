@@ -12,6 +12,7 @@ import torch
 from mmdet.evaluation import DumpDetResults
 from mmdet.registry import DATASETS, MODELS
 from mmengine.visualization import Visualizer
+from PIL import Image
 
 from econvnext_mmdet.engine import testing
 from econvnext_mmdet.engine.testing import test as run_test
@@ -86,6 +87,26 @@ def test_pictures_of_images_with_one_name_in_several_folders_do_not_overwrite_ea
     run_test(cfg, str(trained[0] / 'epoch_2.pth'), show_dir=str(tmp_path / 'pictures'))
     found = [str(path.relative_to(tmp_path / 'pictures')) for path in (tmp_path / 'pictures').rglob('*.jpg')]
     assert sorted(found) == sorted(expected)
+
+
+def test_pictures_are_turned_as_the_detector_saw_them(trained, shapes, cfg, tmp_path):
+    """An image with EXIF's orientation that is loaded as it is stored, and named by a path outside of the folder."""
+    shutil.copytree(shapes, tmp_path / 'data')
+    file = tmp_path / 'data' / 'annotations' / 'val.json'
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    (tmp_path / 'other').mkdir()
+    Image.open(shapes / 'val' / '000000.jpg').resize((64, 32)).save(tmp_path / 'other' / '000000.jpg', exif=exif)
+    coco = json.loads(file.read_text())
+    coco['images'][1].update(file_name=str(tmp_path / 'other' / '000000.jpg'), width=64, height=32)
+    file.write_text(json.dumps(coco))
+    dataset = cfg.test_dataloader.dataset
+    dataset.data_root, cfg.test_evaluator.ann_file = f'{tmp_path}/data/', str(file)
+    dataset.pipeline[0].color_type = 'color_ignore_orientation'
+    run_test(cfg, str(trained[0] / 'epoch_2.pth'), show_dir=str(tmp_path / 'pictures'))
+    drawn = Image.open(tmp_path / 'pictures' / 'other' / '000000.jpg')
+    assert drawn.size == (128, 32)  # the ground truth beside the detections
+    assert len([*(tmp_path / 'pictures').rglob('*.jpg')]) == 6
 
 
 def test_masks_of_a_detector_of_boxes_are_an_error_before_inference(trained, cfg):
