@@ -1,8 +1,9 @@
 # make setup   create the environment in .venv, also on a bare machine; the second time there is nothing to do
 # make demo    train on synthetic shapes, print the COCO table, draw the detections
 # make lint    check style, spelling, types, imports between folders, and the sizes of files
-# make test    run the tests, except those of make test-deploy
+# make test    run the tests, except those of make test-deploy and make test-runs
 # make test-deploy   export every kind of model and compare it with PyTorch
+# make test-runs     kill, resume and join training runs, and compare them with undisturbed ones
 VENV ?= .venv
 PY = $(VENV)/bin/python
 DEMO = configs/demo/retinanet_e_convnext_mini_shapes.py
@@ -12,7 +13,7 @@ WORK = work_dirs/demo
 # GPU, because it compiles MMCV's operators for it.
 ON_CPU = CUDA_VISIBLE_DEVICES=
 
-.PHONY: setup demo lint test test-deploy
+.PHONY: setup demo lint test test-deploy test-runs
 setup: $(VENV)/.stack
 
 $(VENV)/.stack: requirements/stack.txt requirements/build.txt requirements/dev.txt requirements/deploy.txt \
@@ -41,7 +42,10 @@ lint: setup
 		xargs -0 $(PY) -m pre_commit_hooks.check_added_large_files --enforce-all --maxkb=500
 
 test: setup
-	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m 'not deploy' tests
+	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m 'not deploy and not runs' tests
 
 test-deploy: setup
 	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m deploy tests/deploy
+
+test-runs: setup
+	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m runs tests/benchmarks tests/integration

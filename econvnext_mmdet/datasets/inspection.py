@@ -36,7 +36,7 @@ from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
-from ..utils.files import no_garbage_collection, whole_file
+from ..utils.files import check_pixels, no_garbage_collection, whole_file
 from ..utils.fonts import use_font_for
 from ..utils.progress import progress_bar
 from .checks import (
@@ -431,7 +431,11 @@ def _inspect_images(
             if read.complaint:
                 places['complaint'].append(f'{name}: {read.complaint}')
     for severity, what, fault in (
-        ('error', 'images that cannot be read: damaged, in an unknown format or without permission', 'unreadable'),
+        (
+            'error',
+            'images that cannot be read: damaged, too large, in an unknown format or without permission',
+            'unreadable',
+        ),
         ('error', 'images of a different size than annotated', 'wrong'),
         (
             'warning',
@@ -516,9 +520,10 @@ def _read(path: str, load: Callable[[dict], dict | None]) -> _ReadImage:
         return _ReadImage()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     try:
+        check_pixels(path)
         loaded = load(dict(img_path=path))
         image = None if loaded is None else loaded['img']
-    except Exception:  # each decoder has its own exceptions, for example for too many pixels
+    except Exception:  # each decoder has its own exceptions
         image = None
     if image is None:
         return _ReadImage(digest)

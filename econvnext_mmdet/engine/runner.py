@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
+from torch import distributed
 
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
@@ -40,10 +41,15 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
     Raises:
         UserError: The run would fail or give wrong results.
     """
-    if cfg.launcher != 'none' and not torch.cuda.is_available():
+    if cfg.launcher in ('slurm', 'mpi') and not torch.cuda.is_available():
         raise UserError(
-            f'--launcher {cfg.launcher} gives each process a GPU, and PyTorch sees none here; leave the option out to '
-            'run on the CPU'
+            f'--launcher {cfg.launcher} gives each process a GPU, and PyTorch sees none here; leave the option out, or '
+            'start several processes on the CPU with tools/dist_train.sh'
+        )
+    if cfg.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError(
+            '--launcher pytorch is for processes that torchrun starts; call tools/dist_train.sh or tools/dist_test.sh, '
+            'or leave the option out'
         )
     if torch.cuda.is_available() and not has_cuda_operators():
         raise UserError(
@@ -52,11 +58,16 @@ def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] 
         )
     check_settings(cfg, splits)
     unify_classes(cfg, splits, trained)
+    if is_first_process(cfg):
+        check_datasets(cfg, splits)
+
+
+def is_first_process(cfg: Config) -> bool:
+    """Whether this is the only process of a run, or the first one. It can be called before the processes are joined."""
     # MMEngine sets RANK only when it builds the runner. Slurm gives a rank to every task, even to one that is not part
     # of a distributed training run.
     ranks = [os.environ[name] for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK') if name in os.environ]
-    if cfg.launcher == 'none' or not ranks or int(ranks[0]) == 0:
-        check_datasets(cfg, splits)
+    return cfg.launcher == 'none' or not ranks or int(ranks[0]) == 0
 
 
 def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
@@ -71,6 +82,8 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     """
     keep_freed_memory()
     use_safe_loaders()
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        _join_on_cpu(cfg)
     _own_visualizer(cfg)
     saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     if saving and type_name(saving) == 'CheckpointHook':
@@ -84,6 +97,19 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     runner.register_hook(DatasetPartsHook())
     runner.register_hook(CocoTableHook(), priority='VERY_LOW')
     return runner
+
+
+def _join_on_cpu(cfg: Config) -> None:
+    """Join the processes that torchrun started. MMEngine gives each process a GPU."""
+    if not distributed.is_initialized():
+        distributed.init_process_group('gloo')
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = ConfigDict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            device_ids=None,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
 
 
 def _own_visualizer(cfg: Config) -> None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -119,21 +118,22 @@ def latest_checkpoint(folder: str) -> str | None:
 
 
 @contextmanager
-def own_work_dir(folder: str, resume: bool) -> Iterator[None]:
+def own_work_dir(folder: str, resume: bool, lock: bool = True) -> Iterator[None]:
     """Keep a work directory for one training run.
 
     Args:
         folder: The work directory, which is created.
         resume: Whether the run goes on from a checkpoint. Otherwise the folder must have no checkpoints.
+        lock: Keep other runs out. Only one of several processes does. Defaults to True.
 
     Raises:
         UserError: Another training run uses the folder, or it has the checkpoints of one.
     """
     os.makedirs(folder, exist_ok=True)
-    lock = FileLock(os.path.join(folder, '.lock'))
-    if is_main_process():
+    mine = FileLock(os.path.join(folder, '.lock'))
+    if lock:
         try:
-            lock.acquire(timeout=0)
+            mine.acquire(timeout=0)
         except Timeout:
             raise UserError(
                 f'another training run uses {folder}. Wait for its end, or give another folder with --work-dir.'
@@ -147,7 +147,7 @@ def own_work_dir(folder: str, resume: bool) -> Iterator[None]:
             )
         yield
     finally:
-        lock.release()
+        mine.release()
 
 
 def _names_in(folder: str) -> list[str]:

@@ -10,7 +10,7 @@ from ..models import EConvNeXt
 from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
 from ..weights.checkpoint import pretrained_of, read_checkpoint
-from .runner import build_runner, check_before_run
+from .runner import build_runner, check_before_run, is_first_process
 from .saving import latest_checkpoint, own_work_dir
 
 
@@ -58,7 +58,7 @@ def train(
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
         check_before_run(cfg, splits, _trained_classes(cfg, splits))
-        with own_work_dir(cfg.work_dir, resume=bool(cfg.get('resume'))):
+        with own_work_dir(cfg.work_dir, bool(cfg.get('resume')), lock=is_first_process(cfg)):
             build_runner(cfg, splits).train()
 
 

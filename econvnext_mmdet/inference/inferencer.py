@@ -22,6 +22,7 @@ from ..models.fuse import fuse
 from ..utils.config import tested_dataset
 from ..utils.drawing import color_type_of, quiet_drawing
 from ..utils.errors import UserError
+from ..utils.files import check_pixels
 from ..utils.fonts import use_font_for
 from ..utils.memory import keep_freed_memory
 from ..utils.model import number_of_classes, prefer_channels_last
@@ -128,6 +129,8 @@ class StrictInferencer(DetInferencer):
         # MMDetection passes pixels on as they are, whatever the loader of files does.
         if not isinstance(image, str) and loader.from_file.color_type.startswith('grayscale'):
             image = mmcv.bgr2gray(image)
+        if isinstance(image, str):
+            check_pixels(image)
         try:
             data = loader(image)
         except Exception as error:  # each decoder has its own exceptions; errors of later steps are not caught here

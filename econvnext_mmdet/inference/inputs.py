@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
@@ -47,11 +47,10 @@ def _files_of(text: str, exclude: str) -> list[str]:
     if os.path.isfile(text):
         return [text]
     is_folder, is_pattern = os.path.isdir(text), glob.has_magic(text)
-    pattern = os.path.join(glob.escape(text), '**', '*') if is_folder else text
     extensions = IMG_EXTENSIONS if is_folder else IMG_EXTENSIONS + VIDEO_EXTENSIONS
     found = sorted(
         path
-        for path in glob.glob(pattern, recursive=True)
+        for path in (_files_below(text) if is_folder else glob.glob(text, recursive=True))
         if path.lower().endswith(extensions) and os.path.isfile(path) and not os.path.abspath(path).startswith(exclude)
     )
     if found:
@@ -68,6 +67,20 @@ def _files_of(text: str, exclude: str) -> list[str]:
         f'nothing to do for {text}: {problem}. Give images ({" ".join(IMG_EXTENSIONS)}), videos '
         f'({" ".join(VIDEO_EXTENSIONS)}), folders of images or glob patterns.'
     )
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """All files in a folder and its subfolders that are not hidden. Links are followed, to each folder once."""
+    seen = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        inside = sorted(name for name in folders if not name.startswith('.'))
+        folders.clear()
+        for name in inside:
+            path = os.path.realpath(os.path.join(place, name))
+            if path not in seen:
+                seen.add(path)
+                folders.append(name)
+        yield from (os.path.join(place, name) for name in names if not name.startswith('.'))
 
 
 def is_video(path: str) -> bool:

@@ -141,6 +141,10 @@ def explain_user_errors() -> Iterator[None]:
                 'BatchNorm cannot train on a batch of one image; set train_dataloader.drop_last=True or another '
                 'batch_size'
             ) from error
+        if 'SyncBatchNorm expected input tensor to be on GPU' in text:
+            raise UserError(
+                "norm_cfg has SyncBN, which PyTorch has for GPUs only; set type='BN' there to train on the CPU"
+            ) from error
         if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in text:
             raise UserError(
                 f'the config gives a type an argument that it does not have: {text}; correct the name or remove it'

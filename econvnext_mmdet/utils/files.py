@@ -5,12 +5,18 @@ import gc
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from .errors import UserError
+
+MOST_PIXELS = 2**27  # 0.4 GB in colour; an image of 11585 x 11585 pixels
+PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 
 
 @contextmanager
@@ -36,10 +42,12 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
         UserError: The file is missing, is not JSON or holds another type.
     """
     try:
-        with open(path, encoding='utf-8') as file, no_garbage_collection():
-            content = json.load(file)
+        with no_garbage_collection():
+            content = json.loads(Path(path).read_bytes())  # which finds out whether it is UTF-8, UTF-16 or UTF-32
     except (OSError, ValueError) as error:
         raise UserError(f'cannot read {path} as JSON: {error}') from None
+    except RecursionError:
+        raise UserError(f'cannot read {path} as JSON: its lists and objects are nested too deep') from None
     if not isinstance(content, kind):
         if kind is dict:
             expected = 'an annotation file: an object with images, annotations and categories'
@@ -47,6 +55,29 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
             expected = 'a results file: a list with one entry per detection'
         raise UserError(f'{path} has the wrong content: expected {expected}')
     return content
+
+
+def check_pixels(path: str) -> None:
+    """Check the number of pixels in the header of an image, before a small file fills the memory.
+
+    The limit is :data:`MOST_PIXELS`, or the environment variable that OpenCV reads for its own, much larger limit.
+
+    Raises:
+        UserError: The image has more pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # Pillow warns of fewer pixels
+            with Image.open(path) as image:
+                width, height = image.size
+    except Exception:  # a format that OpenCV may know, or a size that Pillow refuses
+        return
+    most = int(os.environ.get(PIXELS_VARIABLE, MOST_PIXELS))
+    if width * height > most:
+        raise UserError(
+            f'{path} has {width} x {height} pixels, more than {most:,}. Use a smaller image, or set the environment '
+            f'variable {PIXELS_VARIABLE} to a larger number.'
+        )
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Reading Paddle's ``.pdparams`` files, which are pickles of NumPy arrays, without running any code in them."""
 
+import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from typing import Any, Literal
@@ -64,6 +66,11 @@ def _encode(text: str, encoding: str = 'latin1') -> bytes:
     return text.encode(encoding)
 
 
+def _bytes() -> bytes:
+    """Replaces ``bytes``, with which protocol 2 stores an empty one. With a number, it would fill the memory."""
+    return b''
+
+
 # A file can use only these names. NumPy 2.0 renamed numpy.core to numpy._core.
 ALLOWED = {
     **{
@@ -75,10 +82,45 @@ ALLOWED = {
     ('numpy', 'ndarray'): _Array,
     ('numpy', 'dtype'): _DType,
     ('_codecs', 'encode'): _encode,
-    ('builtins', 'bytes'): bytes,
-    ('__builtin__', 'bytes'): bytes,  # in protocol 2
+    ('builtins', 'bytes'): _bytes,
+    ('__builtin__', 'bytes'): _bytes,  # in protocol 2
     ('collections', 'OrderedDict'): OrderedDict,
 }
+
+
+# The steps of a pickle whose result may be used again and again: names, texts, bytes and the types of arrays.
+PLAIN = {'GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'BINSTRING'}
+PLAIN |= {'SHORT_BINSTRING', 'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8'}
+REPEATS = 20  # how often a file may use other results again
+
+
+def _check_size(content: bytes) -> None:
+    """Check that a pickle builds no more than it holds, without building it.
+
+    A tuple of two equal tuples, of which each has two, and so on, is a small file that takes years to compare. A
+    result with a huge number makes the unpickler reserve the memory for all smaller numbers.
+
+    Raises:
+        UserError: It would build more.
+    """
+    repeatable: set[int] = set()
+    stored, repeats, before = 0, 0, ''
+    number: Any
+    for step, number, _ in pickletools.genops(content):
+        if step.name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE'):
+            place = stored if step.name == 'MEMOIZE' else int(number)
+            stored += 1
+            if place > len(content):
+                raise UserError(f'it stores a result under the number {place}, and has only {len(content)} bytes')
+            if before in PLAIN:
+                repeatable.add(place)
+            else:
+                repeatable.discard(place)
+        elif step.name == 'DUP' or (step.name in ('GET', 'BINGET', 'LONG_BINGET') and int(number) not in repeatable):
+            repeats += 1
+            if repeats > REPEATS:
+                raise UserError('it nests its parts in each other, as no file with parameters does')
+        before = step.name
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -111,7 +153,9 @@ def read_pdparams(path: str) -> dict[str, np.ndarray]:
         )
     try:
         with open(path, 'rb') as file:
-            content = _ArrayUnpickler(file, encoding='latin1').load()
+            pickled = file.read()
+        _check_size(pickled)
+        content = _ArrayUnpickler(io.BytesIO(pickled), encoding='latin1').load()
     except UserError as error:
         raise UserError(f'{path} is refused: {error}') from None
     except OSError as error:

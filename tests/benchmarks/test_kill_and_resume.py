@@ -1,5 +1,6 @@
 """The harness that kills training runs, in a short form. tests/integration/test_resume.py has each detector."""
 
+import pytest
 import torch
 
 from econvnext_mmdet.benchmarks.kill_and_resume import equal, kill_and_resume
@@ -7,6 +8,7 @@ from econvnext_mmdet.benchmarks.kill_and_resume import equal, kill_and_resume
 from ..helpers import DEMO, ROOT, as_options, options
 
 
+@pytest.mark.runs
 def test_a_killed_run_ends_like_the_undisturbed_one(shapes, tmp_path):
     changes = options(shapes, tmp_path)
     del changes['work_dir']

@@ -264,7 +264,7 @@ def test_each_problem_of_the_images_is_found(cfg, monkeypatch):
     shutil.copy(root / 'train' / '000006.jpg', root / 'val' / '000000.jpg')
     inspections = inspect_config(cfg)
     found = findings(inspections)
-    unreadable = found['images that cannot be read: damaged, in an unknown format or without permission']
+    unreadable = found['images that cannot be read: damaged, too large, in an unknown format or without permission']
     assert unreadable.examples == ['000001.jpg', '000007.jpg', '000008.jpg']
     assert found['images that are empty files'].examples == [f'{root}/train/000002.jpg']
     assert found['images that are missing'].examples == [f'{root}/train/000003.jpg']

@@ -26,8 +26,15 @@ def test_amp_and_launcher_need_a_gpu(cfg):
     with pytest.raises(UserError, match='mixed precision needs a GPU, .* leave out --amp, or replace AmpOptimWrapper'):
         train(cfg, amp=True)
     cfg = Config(cfg.to_dict())
-    cfg.optim_wrapper.type, cfg.launcher = 'OptimWrapper', 'pytorch'
-    with pytest.raises(UserError, match='--launcher pytorch gives each process a GPU'):
+    cfg.optim_wrapper.type, cfg.launcher = 'OptimWrapper', 'slurm'
+    with pytest.raises(UserError, match='--launcher slurm gives each process a GPU'):
+        train(cfg)
+
+
+def test_the_launcher_of_torchrun_needs_torchrun(cfg, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    cfg.launcher = 'pytorch'
+    with pytest.raises(UserError, match='--launcher pytorch is for processes that torchrun starts; call tools/dist_'):
         train(cfg)
 
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_inputs_are_expanded_to_files(tmp_path, monkeypatch):
         with pytest.raises(UserError) as error:
             find_files(['in', nothing])
         assert str(error.value).startswith(f'nothing to do for {nothing}: {problem}. Give images')
+
+
+def test_links_that_lead_back_are_followed_once(tmp_path):
+    (tmp_path / 'a' / 'b').mkdir(parents=True)
+    (tmp_path / 'a' / 'b' / 'x.jpg').touch()
+    (tmp_path / 'a' / 'b' / 'loop').symlink_to(tmp_path / 'a')
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'y.jpg').touch()
+    (tmp_path / 'a' / 'link').symlink_to(tmp_path / 'elsewhere')
+    found = find_files([str(tmp_path / 'a')])
+    assert [os.path.relpath(path, tmp_path) for path in found] == ['a/b/x.jpg', 'a/link/y.jpg']
 
 
 def test_pictures_have_the_layout_of_the_inputs_and_a_writable_format(tmp_path, monkeypatch):

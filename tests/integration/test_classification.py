@@ -187,6 +187,7 @@ def test_resume_continues_where_training_stopped(trained, folders, tmp_path):
     assert not (tmp_path / 'epoch_2.pth').exists()  # the first epochs were not trained again
 
 
+@pytest.mark.runs
 def test_a_resumed_run_equals_the_undisturbed_one(folders, tmp_path):
     """Bit by bit, with the augmentation of ImageNet's recipe, its workers and an EMA."""
     kept = []
@@ -323,11 +324,9 @@ TWO = """
 import sys
 import torch
 from torch import distributed
-distributed.init_process_group('gloo')  # MMEngine's launcher 'pytorch' would do this, but only for GPUs
 from econvnext_mmdet.engine.runner import build_runner
 from econvnext_mmdet.utils.config import load_config
 cfg = load_config(sys.argv[1], {changes!r}, launcher='pytorch')
-cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
 cfg.custom_hooks = {hooks!r}
 runner = build_runner(cfg, ['train', 'val'])
 runner.train()
@@ -337,6 +336,7 @@ distributed.destroy_process_group()
 EMA = dict(type='EMAHook', momentum=0.5, update_buffers=True, priority='ABOVE_NORMAL')
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('task, hooks', [('classifier', [EMA]), ('detector', [])])
 def test_two_processes_end_with_the_same_weights_and_save_what_they_evaluated(task, hooks, folders, shapes, tmp_path):
     """With torchrun on the CPU, both end with the same weights and statistics, and save what they evaluated."""

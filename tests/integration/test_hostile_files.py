@@ -113,6 +113,7 @@ def test_the_config_in_a_checkpoint_does_not_run(line, trained, marker, tmp_path
     assert not marker.exists() and not [*tmp_path.glob('out*')]
 
 
+@pytest.mark.runs
 def test_the_option_trusts_a_checkpoint(hostile, marker, shapes, tmp_path, monkeypatch):
     """Only with the option, and then for MMEngine's loader too."""
     arguments = [DEMO, hostile, '--work-dir', tmp_path / 'test', '--cfg-options']

@@ -35,6 +35,7 @@ def augmented(cfg):
     return cfg
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize(
     'name, changes',
     [

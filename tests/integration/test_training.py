@@ -108,6 +108,7 @@ def test_an_unreadable_image_is_named(cfg, shapes, tmp_path, workers):
         train(cfg)
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_training_with_its_own_status(number, status, shapes, tmp_path):
     changes = {

@@ -19,12 +19,19 @@ def test_json_is_read_back(tmp_path):
         ('{', dict, 'cannot read .*x.json as JSON'),
         ('[]', dict, 'expected an annotation file: an object with images, annotations and categories'),
         ('{}', list, 'expected a results file: a list with one entry per detection'),
+        ('[' * 100000, list, 'nested too deep'),
     ],
 )
 def test_wrong_json_is_an_error(tmp_path, content, kind, says):
     (tmp_path / 'x.json').write_text(content)
     with pytest.raises(UserError, match=says):
         load_json(str(tmp_path / 'x.json'), kind)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])
+def test_json_is_read_in_the_encodings_that_editors_write(tmp_path, encoding):
+    (tmp_path / 'x.json').write_text('{"name": "扇贝"}', encoding=encoding)
+    assert load_json(str(tmp_path / 'x.json'), dict) == {'name': '扇贝'}
 
 
 def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):

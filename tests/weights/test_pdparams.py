@@ -117,3 +117,22 @@ def test_unreadable_files_are_refused(write_pdparams, tmp_path):
     torch.save(dict(weight=torch.zeros(1)), path)
     with pytest.raises(UserError, match="an archive, like PyTorch's checkpoints, .* do not need to be converted"):
         read_pdparams(str(path))
+
+
+@pytest.mark.parametrize(
+    'content, says',
+    [
+        (b'\x80\x02}r\xff\xff\xff\x3f.', 'stores a result under the number'),  # 8 GB for a list of results
+        (
+            b'\x80\x02})q\x00' + b''.join(b'h%ch%c\x86q%c' % (i, i, i + 1) for i in range(60)) + b'K\x01s.',
+            'nests its parts in each other',  # the hash of a tuple with 2 ** 60 parts
+        ),
+        (b'\x80\x02}X\x01\x00\x00\x00ac__builtin__\nbytes\nI8000000000\n\x85Rs.', 'is not a .pdparams file'),
+        (b'\x80\x05}\x8c\x01a\x96\x00\x00\x00\x00\x02\x00\x00\x00s.', 'expected 8589934592 bytes'),
+    ],
+    ids=['memo', 'nested tuples', 'bytes', 'bytearray'],
+)
+def test_small_files_that_would_fill_the_memory_or_run_for_years_are_refused(tmp_path, content, says):
+    (tmp_path / 'net.pdparams').write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        read_pdparams(str(tmp_path / 'net.pdparams'))
