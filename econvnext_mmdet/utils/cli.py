@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import DictAction
@@ -17,11 +18,27 @@ from .errors import UserError
 # allows it where the caller does not refuse it.
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+# The signals with which a cluster ends a job, and a terminal that is closed. Windows has no SIGHUP.
+STOPPING = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
 
 
 def is_trusted() -> bool:
     """Whether the user trusts the authors of all checkpoints."""
     return os.environ.get(TRUST) == '1'
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Let no code in a checkpoint run, whatever library loads it, unless the user trusts all checkpoints."""
+    before = os.environ.get(FORCE_SAFE)
+    if not is_trusted():
+        os.environ[FORCE_SAFE] = '1'
+    try:
+        yield
+    finally:
+        os.environ.pop(FORCE_SAFE, None)
+        if before is not None:
+            os.environ[FORCE_SAFE] = before
 
 
 class TrustAction(argparse.Action):
@@ -174,15 +191,12 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         main: The main function.
         when_interrupted: What to tell the user after Ctrl-C. Defaults to 'nothing was written'.
     """
-    if not is_trusted():
-        os.environ[FORCE_SAFE] = '1'
-    # A cluster ends a job with SIGTERM, a closed terminal with SIGHUP. `nohup` ignores the latter.
-    for name in ('SIGTERM', 'SIGHUP'):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
             signal.signal(number, _stop)
     try:
-        main()
+        with only_weights():
+            main()
     except BaseException as raised:
         # A library may turn Ctrl-C into an error of its own, as MMEngine does while it formats a config.
         error = next((error for error in _causes(raised) if isinstance(error, KeyboardInterrupt)), raised)
@@ -199,6 +213,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    finally:
+        _forget_stop()
 
 
 class _Stopped(KeyboardInterrupt):
@@ -207,6 +223,17 @@ class _Stopped(KeyboardInterrupt):
 
 def _stop(number: int, _: Any) -> None:
     raise _Stopped(number)
+
+
+def _forget_stop() -> None:
+    for number in STOPPING:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_DFL)
+
+
+# A pool of processes ends its workers with SIGTERM. As an exception, it could be lost there, and the pool would wait.
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forget_stop)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -16,9 +16,10 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from ..utils.cli import only_weights
 from ..utils.errors import UserError, examples
 from ..utils.files import whole_file
-from .unpickling import load_pth, only_weights
+from .unpickling import load_pth
 
 # The formats that write_checkpoint knows.
 CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')

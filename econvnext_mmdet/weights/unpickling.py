@@ -8,8 +8,6 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
-from ..utils.cli import FORCE_SAFE, TRUST, is_trusted
+from ..utils.cli import TRUST, is_trusted
 from ..utils.errors import UserError
 
 
@@ -76,20 +74,6 @@ def load_pth(path: str, map_location: Any = None) -> Any:
             'run a program of its author. Get the weights from a source you trust, best as .safetensors. If you trust '
             f'this file, give --trust-checkpoint, or set {TRUST}=1 where there is no such option.'
         ) from None
-
-
-@contextmanager
-def only_weights() -> Iterator[None]:
-    """Let no code in a checkpoint run, whatever library loads it, unless the user trusts all checkpoints."""
-    before = os.environ.get(FORCE_SAFE)
-    if not is_trusted():
-        os.environ[FORCE_SAFE] = '1'
-    try:
-        yield
-    finally:
-        os.environ.pop(FORCE_SAFE, None)
-        if before is not None:
-            os.environ[FORCE_SAFE] = before
 
 
 def _check_sums(path: str) -> None:

@@ -78,7 +78,7 @@ def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_p
     train(cfg.copy())
     checkpoint = str(tmp_path / 'work' / f'epoch_{epochs}.pth')
     metrics = run_test(cfg.copy(), checkpoint, out=str(tmp_path / 'tested.json'))
-    assert metrics['coco/bbox_mAP'] > 0.9
+    assert metrics['coco/bbox_mAP'] > 0.85
     detection_options = DetectionOptions(
         out=str(tmp_path / 'inferred'),
         annotations=str(tmp_path / 'data' / 'annotations' / 'train.json'),

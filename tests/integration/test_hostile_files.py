@@ -90,7 +90,7 @@ def test_no_way_of_opening_a_checkpoint_runs_it(way, hostile, marker, shapes, tm
 @pytest.mark.parametrize('setting', SETTINGS)
 def test_no_setting_that_names_a_checkpoint_runs_it(setting, hostile, marker, shapes, tmp_path):
     with pytest.raises(UserError, match=r'epoch_2.pth was not loaded: it asks for (posix|nt).system'):
-        train(configured(shapes, tmp_path, **SETTINGS[setting](hostile)))
+        train(configured(shapes, tmp_path / 'new', **SETTINGS[setting](hostile)))
     assert not marker.exists()
 
 

@@ -101,7 +101,7 @@ def test_files_are_downloaded_once_and_checked_by_hash(trained_state, tmp_path, 
     assert [file.name for file in cache.iterdir()] == [name]
     with pytest.raises(UserError, match='cannot download http.*absent-00000000.pth: HTTP Error 404'):
         read_checkpoint(f'{server}/absent-00000000.pth')
-    with pytest.raises(UserError, match='cannot read the checkpoint http.*absent.pth: HTTP Error 404: [^.]*$'):
+    with pytest.raises(UserError, match='cannot download http.*absent.pth: HTTP Error 404: [^.]*$'):
         read_checkpoint(f'{server}/absent.pth')
 
 

@@ -265,7 +265,7 @@ def test_training_cannot_be_resumed_from_weights_alone(runner, tmp_path, suffix)
     write_checkpoint(path, Checkpoint(detector().state_dict(), {}))
     resumed = runner(dict(resume=True, load_from=path))
     resumed.call_hook('before_run')
-    with pytest.raises(UserError, match=f'weights{suffix} holds weights, but not the state of a training run'):
+    with pytest.raises(UserError, match=f'weights{suffix} holds weights, but not the whole state of a training run'):
         resumed.load_or_resume()
 
 
