@@ -69,7 +69,7 @@ def kill_and_resume(
         finished = _run([*command, '--resume'], broken, moment)
         latest = latest_checkpoint(str(broken))
         epochs.append(load_pth(latest)['meta']['epoch'] if latest else 0)
-        parts += len([*broken.glob('.part-*')]) if broken.exists() else 0
+        parts += len([*broken.glob('.part-*')])
         say(f'{number}: {"finished" if finished else "killed"} after {moment:.1f} s, {epochs[-1]} epochs are kept')
         if finished:  # start over, so that every kill meets a run that trains
             shutil.rmtree(broken)
