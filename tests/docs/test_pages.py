@@ -231,7 +231,7 @@ def test_links_and_anchors_resolve(page):
 
 @pytest.mark.parametrize('page', PAGES)
 def test_images_have_alternative_text(page):
-    assert all(len(text.split()) > 3 for text in re.findall(r'!\[(.*?)\]\(', prose(page)))
+    assert all(len(text.split()) > 3 for text in re.findall(r'!\[([^\]]*)\]\(', prose(page)))
 
 
 def test_the_readme_is_short():
@@ -246,7 +246,7 @@ def test_every_page_is_linked_from_the_indexes(index):
 
 
 def test_every_image_is_used():
-    used = {Path(target).name for page in PAGES for target in re.findall(r'!\[.*?\]\((.*?)\)', prose(page))}
+    used = {Path(target).name for page in PAGES for target in re.findall(r'!\[[^\]]*\]\((.*?)\)', prose(page))}
     assert used == {path.name for path in (ROOT / 'docs' / 'images').iterdir()}
 
 
