@@ -1,38 +1,50 @@
 #!/usr/bin/env bash
 # Create .venv in the checkout and install the pinned stack into it. `make setup` calls this script.
 #
+# The pinned stack is requirements/stack.txt. STACK names another one in requirements/stacks/.
+#
 # MMCV's operators are compiled once. The wheel is kept in the user's cache, in a folder that is named after the versions
 # of Python, torch, CUDA and MMCV. pip's own cache does not know the torch that a wheel was built against, and a wheel
 # that was built against a different torch crashes.
 #
-# Environment: PYTHON (default python3.11), VENV (default .venv), MAX_JOBS (default: all cores), XDG_CACHE_HOME (default
-# ~/.cache). FORCE_CUDA=1 and TORCH_CUDA_ARCH_LIST compile MMCV's CUDA operators without a visible GPU.
+# Environment: PYTHON (default python3.11), VENV (default .venv), STACK (default: the pinned stack), MAX_JOBS (default:
+# all cores), XDG_CACHE_HOME (default ~/.cache). FORCE_CUDA=1 and TORCH_CUDA_ARCH_LIST compile MMCV's CUDA operators without a visible GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3.11}
 VENV=${VENV:-.venv}
+stack=requirements/${STACK:+stacks/$STACK.txt}
+[ -n "${STACK:-}" ] || stack=requirements/stack.txt
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 
 die() { echo "make setup: $*" >&2; exit 1; }
 
 version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
     die "no '$PYTHON' here. Install Python 3.11 with venv and headers (Debian: python3.11-venv python3.11-dev), or set PYTHON."
-[ "$version" = 3.11 ] ||
-    die "'$PYTHON' is Python $version; the pinned stack was tested with 3.11. Set PYTHON to a Python 3.11."
+case $version in
+    3.10 | 3.11 | 3.12) ;;
+    *) die "'$PYTHON' is Python $version; the stack was tested with 3.10, 3.11 and 3.12. Set PYTHON to one of these." ;;
+esac
+[ -f "$stack" ] ||
+    die "no file $stack. STACK may be $(ls requirements/stacks | sed 's/.txt$//' | paste -sd ' '), or empty for the pinned stack."
 "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
-    die "'$PYTHON' has no venv module (Debian: apt-get install python3.11-venv)."
+    die "'$PYTHON' has no venv module (Debian: apt-get install python$version-venv)."
 "$PYTHON" -c 'import os, sysconfig; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
-    die "'$PYTHON' has no headers (Python.h), which MMCV needs to compile (Debian: apt-get install python3.11-dev)."
+    die "'$PYTHON' has no headers (Python.h), which MMCV needs to compile (Debian: apt-get install python$version-dev)."
 command -v "${CXX:-c++}" >/dev/null ||
     die "no C++ compiler, which MMCV needs to compile (Debian: apt-get install g++)."
 
-pin() { sed -n "s/^$1==//p" requirements/stack.txt; }
+pin() { sed -n "s/^$1==//p" "$stack"; }
+mmcv=$(sed -nE 's/^((onedl-)?mmcv)==.*/\1/p' "$stack")  # the fork or upstream's package
 say() { echo "[setup $(date +%H:%M:%S)] $*"; }
 
 [ -x "$VENV/bin/python" ] || { say "creating $VENV with Python $version"; "$PYTHON" -m venv "$VENV"; }
 python=$VENV/bin/python
-install() { "$python" -m pip install --quiet --disable-pip-version-check -c requirements/lock.txt "$@"; }
+# The lock is that of the pinned stack on Python 3.11.
+lock=()
+[ -z "${STACK:-}" ] && [ "$version" = 3.11 ] && lock=(-c requirements/lock.txt)
+install() { "$python" -m pip install --quiet --disable-pip-version-check "${lock[@]}" "$@"; }
 
 say "installing torch $(pin torch) (a download of about 2 GB)"
 install -r requirements/build.txt "torch==$(pin torch)" "torchvision==$(pin torchvision)" "numpy==$(pin numpy)"
@@ -54,7 +66,7 @@ elif "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())
 else
     ops=cpu
 fi
-key=$("$python" - "$(pin onedl-mmcv)" "$ops" "${TORCH_CUDA_ARCH_LIST:-}" <<'PY'
+key=$("$python" - "$(pin "$mmcv")" "$ops" "${TORCH_CUDA_ARCH_LIST:-}" <<'PY'
 import platform, sys, torch
 mmcv, ops, archs = sys.argv[1:]
 cuda = f'cuda{torch.version.cuda}' if torch.version.cuda else 'nocuda'
@@ -76,7 +88,7 @@ if ! ls "$cache"/*.whl >/dev/null 2>&1; then
     [ $ops = cuda ] && build_env+=(FORCE_CUDA=1) || build_env+=(CUDA_VISIBLE_DEVICES=)
     env "${build_env[@]}" "$python" -m pip wheel --disable-pip-version-check --no-cache-dir \
         --no-build-isolation --no-deps --no-binary :all: --wheel-dir "$tmp/wheel" \
-        "onedl-mmcv==$(pin onedl-mmcv)" >"$tmp/log" 2>&1 ||
+        "$mmcv==$(pin "$mmcv")" >"$tmp/log" 2>&1 ||
         { tail -n 40 "$tmp/log" >&2; die "MMCV did not compile; the end of the log is above."; }
     mkdir -p "$cache"
     mv "$tmp"/wheel/*.whl "$cache"/
@@ -86,7 +98,7 @@ say "installing MMCV from $cache and the rest of the stack"
 # Without --force-reinstall, pip would keep a different build of the same version, made for another torch or without
 # CUDA.
 install --no-deps --force-reinstall "$cache"/*.whl
-install -r requirements/stack.txt -r requirements/dev.txt -r requirements/deploy.txt
+install -r "$stack" -r requirements/dev.txt -r requirements/deploy.txt
 # Both OpenCV packages own the folder cv2. Python imports the one that is installed last.
 install --no-deps --force-reinstall "opencv-python-headless==$(pin opencv-python-headless)"
 install --no-build-isolation -e ".[report,deploy]"

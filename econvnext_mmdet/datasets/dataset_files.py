@@ -79,6 +79,8 @@ def classes_of(dataset: dict) -> list[str]:
             f'metainfo.classes must be a tuple of names or the path of a text file with one name per line, and there '
             f'is no file {classes!r}; for a single class, write ({classes!r}, )'
         )
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f'metainfo.classes must be a tuple of names; got {classes!r}')
     return list(classes)
 
 

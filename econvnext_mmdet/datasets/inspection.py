@@ -36,7 +36,7 @@ from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import quiet_drawing
 from ..utils.errors import UserError
-from ..utils.files import check_pixels, no_garbage_collection, whole_file
+from ..utils.files import check_pixels, is_inside, no_garbage_collection, whole_file
 from ..utils.fonts import use_font_for
 from ..utils.progress import progress_bar
 from .checks import (
@@ -313,6 +313,12 @@ def _inspect_annotations(
         'warning',
         'images that are listed more than once',
         [name for name, count in Counter(image['file_name'] for image in images).items() if count > 1],
+    )
+    folder = paths_of(dataset)[1]
+    findings.add(
+        'warning',
+        'images outside of the image folder, which reports do not draw',
+        [image['file_name'] for image in images if not is_inside(image['file_name'], folder)],
     )
     sizes = np.array([(image['width'], image['height']) for image in images], float).reshape(-1, 2)
     inspection.images = len(images)

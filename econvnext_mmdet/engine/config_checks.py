@@ -9,8 +9,10 @@ from mmengine.config import Config
 
 from ..datasets.dataset_files import registered_type
 from ..evaluation.coco_stats import COCO_STATS
-from ..utils.config import evaluators_of, judges_parts, type_name
+from ..utils.config import datasets_of, evaluators_of, is_classification, judges_parts, type_name
 from ..utils.errors import UserError, examples
+from .config_types import check_types
+from .config_values import check_values
 
 # The packages that the backends need, which write logs elsewhere.
 BACKENDS = {
@@ -28,13 +30,6 @@ PARTS = dict(
     val=('val_dataloader', 'val_cfg', 'val_evaluator'),
     test=('test_dataloader', 'test_cfg', 'test_evaluator'),
 )
-# Settings that are whole numbers, by the part of the config, and the smallest value of each.
-WHOLE = {
-    'train_cfg': dict(max_epochs=1, max_iters=1, val_begin=0, val_interval=1),
-    'train_dataloader': dict(batch_size=1, num_workers=0),
-    'val_dataloader': dict(batch_size=1, num_workers=0),
-    'test_dataloader': dict(batch_size=1, num_workers=0),
-}
 
 
 def check_settings(cfg: Config, splits: Sequence[str]) -> None:
@@ -52,6 +47,7 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
             have one name, a hook waits for a metric that the evaluator does not compute, or a wrapper does not fit its
             dataset.
     """
+    check_values(cfg)
     for split, parts in PARTS.items():
         lacking = [name for name in parts if cfg.get(name) is None]
         if lacking and (split in splits or len(lacking) < len(parts)):
@@ -59,12 +55,7 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
                 f'the config has no {" and no ".join(lacking)}. Set {", ".join(parts)}'
                 + (', for example to those of the validation.' if split == 'test' else '.')
             )
-    for part, names in WHOLE.items():
-        if part.partition('_')[0] in splits:
-            for name, least in names.items():
-                value = (cfg.get(part) or {}).get(name, least)
-                if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                    raise UserError(f'{part}.{name} must be a whole number of at least {least}; got {value!r}')
+    check_types(cfg)
     if cfg.get('optim_wrapper') is None:
         cfg.param_scheduler = None
     for split in splits:
@@ -80,6 +71,8 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
                 f'`pip install {package}`, or remove the backend from the config'
             )
     for split in splits:
+        for dataset in datasets_of(cfg, split):
+            _check_dataset(cfg, dataset, f'{split}_dataloader.dataset')
         _check_balanced((cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset')
         computed = _metric_names(cfg, split) or []
         twice = [name for name in computed if computed.count(name) > 1]
@@ -90,6 +83,14 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
             )
     if 'val' in splits:
         _check_monitored(cfg)
+
+
+def _check_dataset(cfg: Config, dataset: dict, where: str) -> None:
+    """Check that a dataset has a pipeline, and folders that its library understands."""
+    if isinstance(dataset.get('data_prefix'), str) and not is_classification(cfg):
+        raise UserError(f'{where}.data_prefix must be a dict, such as dict(img={dataset["data_prefix"]!r})')
+    if dataset.get('pipeline') == []:
+        raise UserError(f'{where}.pipeline is empty; it must load the image and pack the sample, as with PackDetInputs')
 
 
 def _check_balanced(dataset: Any, where: str) -> None:

@@ -15,6 +15,7 @@ from torch import distributed
 from ..datasets.checks import check_datasets
 from ..datasets.classes import unify_classes
 from ..deploy.predictors import ExportedPredictor
+from ..models import EConvNeXt
 from ..utils.config import evaluate_masks, evaluators_of, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.memory import keep_freed_memory
@@ -89,6 +90,7 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     if saving and type_name(saving) == 'CheckpointHook':
         saving.type = WholeCheckpointHook.__name__
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    _check_channels(unwrap(runner.model))
     _check_masks(cfg, unwrap(runner.model), splits)
     runner.register_hook(EpochSeedHook(), priority='VERY_HIGH')
     runner.register_hook(FiniteHook(), priority='VERY_HIGH')
@@ -125,6 +127,19 @@ def _own_visualizer(cfg: Config) -> None:
     if Visualizer.check_instance_created(settings['name']):
         settings['name'] += f'_{uuid4().hex}'
     cfg.visualizer = ConfigDict(settings)
+
+
+def _check_channels(model: BaseModel) -> None:
+    """Check that the neck takes what our backbone gives."""
+    backbone, neck = getattr(model, 'backbone', None), getattr(model, 'neck', None)
+    expected = getattr(neck, 'in_channels', None)
+    if isinstance(backbone, EConvNeXt) and isinstance(expected, (list, tuple)):
+        if list(expected) != list(backbone.out_channels):
+            raise UserError(
+                f'model.neck.in_channels is {list(expected)}, and the backbone gives outputs of '
+                f'{list(backbone.out_channels)} channels; set model.neck.in_channels={list(backbone.out_channels)}, or '
+                'change arch, widen_factor or out_indices of the backbone'
+            )
 
 
 def _check_masks(cfg: Config, model: BaseModel, splits: Sequence[str]) -> None:

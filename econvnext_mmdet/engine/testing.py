@@ -22,6 +22,7 @@ from ..utils.files import check_extension, check_writable
 from ..utils.model import unwrap
 from ..weights.checkpoint import read_checkpoint
 from ..weights.loading import check_fits
+from .config_values import check_values
 from .detection_hooks import FolderVisualizationHook
 from .runner import build_runner, check_before_run
 
@@ -56,6 +57,7 @@ def test(
     Raises:
         UserError: A mistake that the user can fix.
     """
+    check_values(cfg)
     if out is not None:
         check_extension(out, ('.pkl', '.pickle', '.json'), '--out')
         check_writable(out)

@@ -10,6 +10,7 @@ from ..models import EConvNeXt
 from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
 from ..weights.checkpoint import pretrained_of, read_checkpoint
+from .config_values import check_values
 from .runner import build_runner, check_before_run, is_first_process
 from .saving import latest_checkpoint, own_work_dir
 
@@ -36,6 +37,7 @@ def train(
         UserError: A mistake that the user can fix. Most are found before the first step. Unreadable images, wrong
             labels and a last batch of one image are found during training.
     """
+    check_values(cfg)  # before its parts are read and changed
     set_precision(cfg, amp)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
@@ -87,10 +89,10 @@ def set_precision(cfg: Config, amp: bool) -> None:
     Raises:
         UserError: Mixed precision is on and there is no GPU.
     """
-    if amp:
+    if amp and cfg.get('optim_wrapper'):
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    wrapper = (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper')
     if 'Amp' in getattr(wrapper, '__name__', wrapper) and not torch.cuda.is_available():
         raise UserError(
             'mixed precision needs a GPU, and PyTorch sees none here; leave out --amp, or replace AmpOptimWrapper in '

@@ -19,9 +19,9 @@ from pycocotools import mask as mask_utils
 from ..evaluation.coco_eval import CocoEvaluator, CocoResult, coco_mean, iou_types_of
 from ..evaluation.coco_stats import CLASS_STATS, COCO_STATS
 from ..evaluation.tables import format_cell
-from ..utils.drawing import quiet_drawing
+from ..utils.drawing import quiet_drawing, short_name
 from ..utils.errors import UserError, errors_in
-from ..utils.files import check_new_folder, load_json, whole_folder, write_json
+from ..utils.files import check_new_folder, is_inside, load_json, whole_folder, write_json
 from ..utils.fonts import use_font_for
 from .error_analysis import KINDS, ImageMatches, confusion_matrix, find_errors, match_images
 from .scalars import read_scalars
@@ -59,7 +59,8 @@ def write_report(
         annotations: The COCO annotation file.
         results: COCO results files, one per model.
         out: The folder to make.
-        images: The folder of the images, for pictures of the best and the worst images. Defaults to None: no pictures.
+        images: The folder of the images, for pictures of the best and the worst images. An image outside of it is not
+            drawn. Defaults to None: no pictures.
         logs: Training logs, ``vis_data/scalars.json`` from MMEngine's work directories, for curves of loss and AP. If
             there are as many logs as results files, each log gets the name of the results file at the same position.
             Defaults to no logs.
@@ -293,7 +294,13 @@ def _plot_precision_recall(models: list[Model]) -> Figure:
             )
         if len(models) == 1 and len(model.result.classes) <= 8:
             for k, entry in enumerate(model.result.classes):
-                axes.plot(recalls, precision[0, :, k], linewidth=1, color=f'C{k + 1}', label=f'{entry["name"]}, 0.50')
+                axes.plot(
+                    recalls,
+                    precision[0, :, k],
+                    linewidth=1,
+                    color=f'C{k + 1}',
+                    label=f'{short_name(entry["name"])}, 0.50',
+                )
     axes.legend(fontsize=8)
     return figure
 
@@ -344,7 +351,7 @@ def _plot_classes(models: list[Model]) -> Figure:
     _grouped_bars(
         axes,
         models,
-        [classes[k]['name'] for k in order],
+        [short_name(classes[k]['name']) for k in order],
         [[model.result.classes[k]['AP'] for k in order] for model in models],
     )
     return figure
@@ -359,7 +366,7 @@ def _plot_errors(models: list[Model]) -> Figure:
 
 def _plot_confusion(model: Model) -> Figure:
     """Show the share of each count in its row by colour, and the counts as numbers if there are at most 20 classes."""
-    names = [entry['name'] for entry in model.result.classes]
+    names = [short_name(entry['name']) for entry in model.result.classes]
     shares = model.confusion / np.maximum(model.confusion.sum(axis=1, keepdims=True), 1)
     size = 2.5 + 0.45 * min(len(names), 30)
     figure, axes = _axes(size, size, xlabel='detected as', ylabel='object')
@@ -427,10 +434,14 @@ def _pictures(
         for match in matches:
             name = evaluator.file_names[match.image_id]
             file = None
-            if images is not None:
+            # The annotation file of a stranger could name any picture of the user, and the page is passed on.
+            outside = images is not None and not is_inside(name, images)
+            if images is not None and not outside:
                 file = f'{iou_type}-{number}-{title}-{len(chosen[title])}.png'
                 _draw(folder / file, evaluator, iou_type, match, Path(images) / name, score_thr)
-            chosen[title].append(dict(file=file, name=name, f1=match.f1(score_thr), objects=len(match.annotations)))
+            chosen[title].append(
+                dict(file=file, outside=outside, name=name, f1=match.f1(score_thr), objects=len(match.annotations))
+            )
     return chosen
 
 
@@ -447,25 +458,30 @@ def _draw(
             f'{path} is missing or is not a readable image; --images must be the folder of the annotated images'
         )
     visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = dict(classes=list(evaluator.categories.values()))
+    visualizer.dataset_meta = dict(classes=[short_name(name) for name in evaluator.categories.values()])
     found = [entry for entry in match.entries if entry['score'] >= score_thr]
     sample = DetDataSample(
-        gt_instances=_instances(evaluator, iou_type, match.annotations),
-        pred_instances=_instances(evaluator, iou_type, found),
+        gt_instances=_instances(evaluator, iou_type, match.annotations, image.shape[:2]),
+        pred_instances=_instances(evaluator, iou_type, found, image.shape[:2]),
     )
     sample.pred_instances.scores = torch.tensor([entry['score'] for entry in found])
     with quiet_drawing():
         visualizer.add_datasample('', image[..., ::-1], sample, pred_score_thr=-1, out_file=str(file))
 
 
-def _instances(evaluator: CocoEvaluator, iou_type: str, items: list[dict]) -> InstanceData:
-    """Convert annotations or results entries, with the evaluator's numbers, for MMDetection's visualizer."""
+def _instances(evaluator: CocoEvaluator, iou_type: str, items: list[dict], size: tuple[int, int]) -> InstanceData:
+    """Convert annotations or results entries, with the evaluator's numbers, for MMDetection's visualizer.
+
+    Boxes are cut off at the border of the image, whose ``size`` is (height, width).
+    """
     # Results may have masks without boxes.
     boxes = torch.tensor(
         np.array([item.get('bbox') or mask_utils.toBbox(item['segmentation']) for item in items]),
         dtype=torch.float32,
     ).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
+    height, width = size
+    boxes.clamp_(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))  # matplotlib cannot draw 1e30
     instances = InstanceData(
         bboxes=boxes, labels=torch.tensor([item['category_id'] - 1 for item in items], dtype=torch.long)
     )

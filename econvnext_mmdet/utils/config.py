@@ -1,17 +1,23 @@
 """Reading a config, and explaining the errors that it causes."""
 
 import inspect
+import logging
 import re
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
 
 from .errors import UserError
+from .signatures import parameters_of
 
 
 def load_config(
@@ -145,12 +151,47 @@ def explain_user_errors() -> Iterator[None]:
             raise UserError(
                 "norm_cfg has SyncBN, which PyTorch has for GPUs only; set type='BN' there to train on the CPU"
             ) from error
-        if isinstance(error, TypeError) and '__init__() got an unexpected keyword argument' in text:
+        kinds = _being_built(error)
+        wrong = re.search(r"__init__\(\) got an unexpected keyword argument '(.+?)'", text)
+        if isinstance(error, TypeError) and wrong:
+            near = get_close_matches(wrong[1], parameters_of(kinds[-1])[0] if kinds else (), n=1, cutoff=0.7)
             raise UserError(
-                f'the config gives a type an argument that it does not have: {text}; correct the name or remove it'
+                f'the config gives a type an argument that it does not have: {text}; '
+                + (f'did you mean {near[0]!r}?' if near else 'correct the name or remove it')
             ) from error
         if isinstance(error, KeyError) and 'is not in the' in text:
             raise UserError(
                 f'the config names a type that is not registered; check its name and custom_imports: {error.args[0]}'
             ) from error
+        if kinds or _is_read_by_runner(error):
+            # Whatever goes wrong in a constructor, a setting was wrong. The traceback may help to find which one.
+            print_log(''.join(traceback.format_exception(error)), logger='current', level=logging.DEBUG)
+            place = ' > '.join(kind.__name__ for kind in kinds) or 'the runner'
+            reason = ' '.join(f'{type(error).__name__}: {text}'.split())[:500]
+            raise UserError(
+                f'cannot build {place} from the config: {reason}. Correct its settings; log_level=DEBUG shows where '
+                'the error was raised.'
+            ) from error
         raise
+
+
+def _frames(error: Exception) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _being_built(error: Exception) -> list[Any]:
+    """The classes that MMEngine's registries were building when an error was raised, from the outermost one."""
+    return [
+        frame.f_locals['obj_cls']
+        for frame in _frames(error)
+        if frame.f_code is build_from_cfg.__code__ and hasattr(frame.f_locals.get('obj_cls'), '__name__')
+    ]
+
+
+def _is_read_by_runner(error: Exception) -> bool:
+    """Whether an error was raised while MMEngine's runner read its part of a config."""
+    return any(
+        frame.f_code.co_filename == Runner.__init__.__code__.co_filename
+        and frame.f_code.co_name.startswith(('__init__', 'build_', 'register_', 'setup_', 'from_cfg'))
+        for frame in _frames(error)
+    )

@@ -14,6 +14,16 @@ def color_type_of(loaded: str) -> str:
     return 'color' if loaded in ('color', 'grayscale') else 'color_ignore_orientation'
 
 
+def short_name(name: str, most: int = 40) -> str:
+    """Shorten the name of a class for a plot or a picture: the size of a plot grows with its longest label.
+
+    Args:
+        name: The name.
+        most: The number of characters to keep. Defaults to 40.
+    """
+    return name if len(name) <= most else f'{name[: most - 3]}...'
+
+
 @contextmanager
 def quiet_drawing() -> Iterator[None]:
     """Silence warnings that come for each box or character.

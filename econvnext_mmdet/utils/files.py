@@ -119,6 +119,12 @@ def _flush(path: Path) -> None:
         os.close(opened)
 
 
+def is_inside(name: str, folder: str) -> bool:
+    """Whether a file name, relative to a folder or absolute, stays inside the folder. Links are not followed."""
+    root = os.path.abspath(folder)
+    return os.path.commonpath([root, os.path.abspath(os.path.join(root, name))]) == root
+
+
 def check_new_folder(path: str) -> None:
     """Check that a folder does not exist yet.
 

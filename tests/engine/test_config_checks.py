@@ -77,7 +77,7 @@ def test_a_metric_that_is_never_computed_is_an_error(cfg, change, says):
     with pytest.raises(UserError, match=f"{says}.* which val_evaluator does not compute; did you mean 'coco/bbox_mAP'"):
         check_settings(cfg, SPLITS)
     check_settings(cfg, ['test'])  # nothing waits there
-    cfg.val_evaluator = dict(type='SomeMetric')  # its names are unknown
+    cfg.val_evaluator = dict(type='LVISMetric')  # its names are unknown
     check_settings(cfg, SPLITS)
 
 
@@ -135,7 +135,7 @@ def test_the_settings_of_a_split_come_together(cfg):
 
 
 def test_a_backend_needs_its_package(cfg, monkeypatch):
-    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type='mmdet.WandbVisBackend')]
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type='WandbVisBackend')]
     monkeypatch.setattr('econvnext_mmdet.engine.config_checks.find_spec', lambda name: None)
     with pytest.raises(UserError, match='has WandbVisBackend, and wandb is not installed: run `pip install wandb`'):
         check_settings(cfg, SPLITS)

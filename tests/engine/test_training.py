@@ -40,7 +40,7 @@ def test_the_launcher_of_torchrun_needs_torchrun(cfg, monkeypatch):
 
 def test_the_error_for_an_unregistered_type_names_it(cfg):
     cfg.model.backbone.type = 'EConvNext'
-    with pytest.raises(UserError, match='EConvNext is not in the'):
+    with pytest.raises(UserError, match="model.backbone.type is 'EConvNext', .* did you mean 'EConvNeXt'"):
         train(cfg)
 
 

@@ -60,7 +60,7 @@ def labelme_to_coco(
     target = Path(out_dir or folder / 'annotations')
     pictures = find_pictures(folder)
     contents_of: dict[str, dict | UserError] = {}
-    for path in sorted(folder.rglob('*.json')):
+    for path in sorted(path for path in folder.rglob('*.json') if path.is_file()):
         name = path.relative_to(folder).with_suffix('').as_posix()
         if path.parent != target:
             contents_of[name] = _read(path)
