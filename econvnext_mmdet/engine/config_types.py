@@ -112,23 +112,23 @@ def _find(kind: Any, where: str, registries: tuple[Registry, ...], scope: str) -
             found = here.get(kind)
         if found is not None:
             return found
-    names = {*_names(registries)}
-    if kind in names:
+    scopes = dict(_names(registries))
+    if kind in scopes:
         raise UserError(
             f'{where} is {kind!r}, which the scope {scope!r} does not have. Write its library in front of the name, as '
-            f"in 'mmdet.{kind}', or set default_scope."
+            f"in '{scopes[kind]}.{kind}', or set default_scope."
         )
-    near = get_close_matches(kind, names, n=1)
+    near = get_close_matches(kind, scopes, n=1)
     raise UserError(
         f'{where} is {kind!r}, which is not registered; '
         + (f'did you mean {near[0]!r}?' if near else 'check the name, and whether custom_imports has its module')
     )
 
 
-def _names(registries: tuple[Registry, ...]) -> Iterator[str]:
-    """The names in registries and in those below them, one registry for each library."""
+def _names(registries: tuple[Registry, ...]) -> Iterator[tuple[str, str]]:
+    """The names in registries and in those below them, each with the library that has it."""
     for root in registries:
-        yield from root.module_dict
+        yield from ((name, root.scope) for name in root.module_dict)
         yield from _names(tuple(root.children.values()))
 
 
