@@ -39,6 +39,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a path can be written into a log. On Linux, a name may have any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def whole(least: int, most: int | None = None) -> Rule:
     """The rule for a whole number."""
     expected = f'a whole number of at least {least}' if most is None else f'a whole number from {least} to {most}'
@@ -76,7 +85,7 @@ SETTINGS_OR_PARTS = Rule(
     lambda value: SETTINGS.accepts(value) or PARTS.accepts(value), 'a dict, or a list of dicts, each with a type'
 )
 TEXT = Rule(lambda value: isinstance(value, str), 'a text')
-PATH = Rule(lambda value: isinstance(value, (str, os.PathLike)), 'a path')
+PATH = Rule(lambda value: isinstance(value, (str, os.PathLike)) and is_utf8(os.fspath(value)), 'a path in UTF-8')
 FLAG = Rule(lambda value: isinstance(value, (bool, int)), 'True or False')
 OFTEN = Rule(
     lambda value: is_whole(value) and (value >= 1 or value == -1), 'a whole number of at least 1, or -1: never'

@@ -298,7 +298,8 @@ class CocoEvaluator:
                     )
             whole = _are_numbers([entry['score'] for entry in entries], (len(entries),))
             if key == 'bbox':
-                whole &= _are_numbers([entry[key] for entry in entries], (len(entries), 4))
+                boxes = [entry[key] for entry in entries]
+                whole &= _are_numbers(boxes, (len(entries), 4)) and all(min(box[2:]) >= 0 for box in boxes)
             else:
                 whole &= all(map(self._has_mask, entries))
         except UserError:
@@ -320,7 +321,7 @@ class CocoEvaluator:
             raise UserError(
                 f'{place} is not a detection: expected image_id, category_id, a score and '
                 + (
-                    'a bbox of four numbers'
+                    'a bbox of four numbers, with width and height of at least 0'
                     if key == 'bbox'
                     else 'a segmentation: polygons, or an RLE with the size of its image'
                 )
@@ -352,10 +353,14 @@ class CocoEvaluator:
                 entry['image_id'] in self.image_sizes
                 and entry['category_id'] in self.categories
                 and _are_numbers([entry['score']], (1,))
-                and (_are_numbers(entry['bbox'], (4,)) if key == 'bbox' else self._has_mask(entry))
+                and (_is_box(entry['bbox']) if key == 'bbox' else self._has_mask(entry))
             )
         except (KeyError, TypeError):
             return False
+
+
+def _is_box(box: Any) -> bool:
+    return _are_numbers(box, (4,)) and min(box[2:]) >= 0
 
 
 def _number(ids: Iterable) -> dict[Any, int]:

@@ -85,10 +85,16 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
                     f'annotation {entry["id"]} has the {key} {entry[key]!r}, which no entry of "{part}" has',
                 )
         box = entry['bbox']
-        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+        if (
+            not isinstance(box, list)
+            or len(box) != 4
+            or not all(_is_number(value) for value in box)
+            or min(box[2:]) < 0
+        ):
             yield (
                 'malformed boxes',
-                f'annotation {entry["id"]} has the bbox {box!r}; expected four numbers x, y, width, height',
+                f'annotation {entry["id"]} has the bbox {box!r}; expected four numbers x, y, width, height, with width '
+                'and height of at least 0',
             )
         if not _is_number(entry['area']):
             yield 'malformed areas', f'annotation {entry["id"]} has the area {entry["area"]!r}; expected a number'

@@ -65,7 +65,8 @@ def read_checkpoint(path: str) -> Checkpoint:
 
     Raises:
         UserError: The file is missing, is truncated, is not a checkpoint, has no tensors, does not match its hash,
-            holds a fused model or numbers that are not finite, or asks for something that could run code.
+            has another layout than a checkpoint, holds a fused model or numbers that are not finite, or asks for
+            something that could run code.
     """
     path = str(path)
     if '://' not in path and not path.startswith('file:') and not Path(path).is_file():
@@ -83,12 +84,48 @@ def read_checkpoint(path: str) -> Checkpoint:
             f'cannot read the checkpoint {path}: {_first_line(error)}. The file is truncated or is not a checkpoint. '
             'Download or copy it again, or give another file.'
         ) from error
+    _check_layout(checkpoint, path)
     state = tensors_of(checkpoint)
     if not state:
         raise UserError(f'{path} has no named tensors. Give a checkpoint with a state_dict.')
     refuse_fused(state, path)
     check_finite(state, path)
     return Checkpoint(state, checkpoint.get('meta') or {})
+
+
+def _check_layout(checkpoint: Any, path: str) -> None:
+    """Check the types in a loaded file, which pickle does not limit.
+
+    Raises:
+        UserError: The file is not a dict of tensors by name, alone or as ``state_dict``, or its metadata has another
+            form than MMEngine's.
+    """
+    if not isinstance(checkpoint, dict):
+        raise UserError(
+            f'{path} holds a {type(checkpoint).__name__}; a checkpoint is a dict of tensors by name. Give another file.'
+        )
+    state = checkpoint.get('state_dict', checkpoint)
+    meta = checkpoint.get('meta') or {}
+    dataset = (meta.get('dataset_meta') or {}) if isinstance(meta, dict) else {}
+    classes = (dataset.get('classes') or ()) if isinstance(dataset, dict) else ()
+    for what, value, kind, expected in (
+        ('state_dict', state, dict, 'a dict of tensors by name'),
+        ('meta', meta, dict, 'a dict'),
+        ('dataset_meta', dataset, dict, 'a dict'),
+        ('list of classes', classes, (list, tuple), 'a list of names'),
+    ):
+        if not isinstance(value, kind):
+            raise UserError(
+                f'{path} is damaged, or another program wrote it: its {what} is a {type(value).__name__}, and '
+                f'{expected} was expected. Give another file.'
+            )
+    for what, names in (('tensors', state), ('classes', classes)):
+        others = [name for name in names if not isinstance(name, str)]
+        if others:
+            raise UserError(
+                f'{path} is damaged, or another program wrote it: {len(others)} of its {what} have names that are no '
+                f'texts, for example {others[0]!r}. Give another file.'
+            )
 
 
 def check_finite(state: dict[str, Tensor], path: str) -> None:
