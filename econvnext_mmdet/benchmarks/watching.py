@@ -1,0 +1,151 @@
+"""Watching the memory and the open files of a program and of all processes that it starts."""
+
+import csv
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..utils.errors import UserError
+from ..utils.files import whole_file
+
+UNTIL_EVEN = 0.25  # the first part of a run, in which caches fill
+
+
+class Sample(NamedTuple):
+    """What all processes of a program use at one moment.
+
+    Attributes:
+        seconds: The time since the start.
+        memory: The memory in MiB. A page that several processes share counts once.
+        files: The number of open files, pipes and sockets.
+        processes: The number of processes.
+    """
+
+    seconds: float
+    memory: float
+    files: int
+    processes: int
+
+
+class Watched(NamedTuple):
+    """What was seen of a program.
+
+    Attributes:
+        samples: The samples in their order.
+        status: The exit status.
+        seen: The seconds after which the awaited text was in the output, or None.
+    """
+
+    samples: list[Sample]
+    status: int
+    seen: float | None
+
+    @property
+    def peak(self) -> float:
+        """The highest memory in MiB."""
+        return max(sample.memory for sample in self.samples)
+
+    def level(self, name: str) -> tuple[float, float]:
+        """The medians of ``memory`` or ``files`` in the first and in the second half of the run, without its start."""
+        end = self.samples[-1].seconds
+        rest = [sample for sample in self.samples if sample.seconds >= UNTIL_EVEN * end]
+        half = len(rest) // 2
+        return tuple(  # type: ignore[return-value]
+            float(np.median([getattr(sample, name) for sample in part])) for part in (rest[:half] or rest, rest[half:])
+        )
+
+
+def watch(
+    command: Sequence[str], log: str, every: float = 1.0, awaited: str | None = None, stop: bool = False
+) -> Watched:
+    """Run a program and take a sample of what it uses again and again.
+
+    Args:
+        command: The program and its arguments.
+        log: The file for its output.
+        every: The seconds between two samples. Defaults to 1.
+        awaited: A text in the output whose time is noted. Defaults to None.
+        stop: End the program after this text. Defaults to False.
+
+    Raises:
+        UserError: psutil is not installed, or the program ended before the first sample.
+    """
+    try:
+        import psutil
+    except ImportError:
+        raise UserError('watching a program needs psutil; run `pip install "econvnext_mmdet[benchmark]"`') from None
+    samples: list[Sample] = []
+    seen = None
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with open(log, 'wb') as output:
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        parent = psutil.Process(process.pid)
+        try:
+            while process.poll() is None:
+                sample = _sample(psutil, parent, time.monotonic() - start)
+                if sample.processes:
+                    samples.append(sample)
+                if awaited and seen is None and awaited.encode() in Path(log).read_bytes():
+                    seen = time.monotonic() - start
+                    if stop:
+                        break
+                time.sleep(every)
+        finally:
+            try:
+                family = [parent, *parent.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                family = []
+            for member in family:
+                try:
+                    member.terminate()
+                except psutil.NoSuchProcess:
+                    pass
+            process.wait()
+    if not samples:
+        raise UserError(f'{command[0]} ended at once; its output is in {log}')
+    return Watched(samples, process.returncode, seen)
+
+
+def _sample(psutil, parent, seconds: float) -> Sample:  # type: ignore[no-untyped-def]
+    memory = files = processes = 0
+    try:
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        try:
+            pss, opened = member.memory_full_info().pss, member.num_fds()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended
+            continue
+        memory, files, processes = memory + pss, files + opened, processes + 1
+    return Sample(round(seconds, 1), round(memory / 2**20, 1), files, processes)
+
+
+def write_samples(watched: Watched, folder: str, title: str) -> None:
+    """Write ``samples.csv`` and a plot of memory and open files over time, ``samples.png``.
+
+    Args:
+        watched: What was seen.
+        folder: The folder, which is created.
+        title: The title of the plot.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(folder, 'samples.csv')) as part, open(part, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(Sample._fields)
+        writer.writerows(watched.samples)
+    figure = Figure(figsize=(7, 4.5), layout='tight')
+    upper, lower = figure.subplots(2, sharex=True)
+    minutes = [sample.seconds / 60 for sample in watched.samples]
+    upper.plot(minutes, [sample.memory for sample in watched.samples])
+    upper.set(ylabel='memory (MiB)', ylim=(0, None), title=title)
+    lower.plot(minutes, [sample.files for sample in watched.samples], color='C1')
+    lower.set(ylabel='open files', ylim=(0, None), xlabel='minutes')
+    with whole_file(Path(folder, 'samples.png')) as part:
+        figure.savefig(part, dpi=110)
