@@ -4,7 +4,8 @@
 # make test    run the tests, except those of make test-deploy and make test-runs
 # make test-deploy   export every kind of model and compare it with PyTorch
 # make test-runs     kill, resume and join training runs, and compare them with undisturbed ones
-VENV ?= .venv
+# With STACK=upstream, the targets use another stack of requirements/stacks/ in an environment of its own.
+VENV ?= .venv$(addprefix -,$(STACK))
 PY = $(VENV)/bin/python
 DEMO = configs/demo/retinanet_e_convnext_mini_shapes.py
 WORK = work_dirs/demo

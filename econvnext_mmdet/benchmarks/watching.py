@@ -61,7 +61,7 @@ class Watched(NamedTuple):
 
 
 def watch(
-    command: Sequence[str], log: str, every: float = 1.0, awaited: str | None = None, stop: bool = False
+    command: Sequence[str], log: str, every: float = 1.0, awaited: str | None = None, then: float | None = None
 ) -> Watched:
     """Run a program and take a sample of what it uses again and again.
 
@@ -70,7 +70,7 @@ def watch(
         log: The file for its output.
         every: The seconds between two samples. Defaults to 1.
         awaited: A text in the output whose time is noted. Defaults to None.
-        stop: End the program after this text. Defaults to False.
+        then: End the program so many seconds after this text. Defaults to None: wait for its end.
 
     Raises:
         UserError: psutil is not installed, or the program ended before the first sample.
@@ -93,8 +93,8 @@ def watch(
                     samples.append(sample)
                 if awaited and seen is None and awaited.encode() in Path(log).read_bytes():
                     seen = time.monotonic() - start
-                    if stop:
-                        break
+                if seen is not None and then is not None and time.monotonic() - start > seen + then:
+                    break
                 time.sleep(every)
         finally:
             try:

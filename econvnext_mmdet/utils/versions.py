@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 from ..version import __version__
 
-# The lowest version of each. Activation checkpointing needs context_fn, which torch has had since 2.1.
-NEEDED = dict(torch='2.1', mmengine='0.10')
+# The lowest version of each. torch can load checkpoints of training without running their code since 2.4.
+NEEDED = dict(torch='2.4', mmengine='0.10')
 IF_INSTALLED = dict(mmcv='2.0', mmdet='3.0')
 
 

@@ -4,6 +4,7 @@ A ``.pth`` file is a pickle, and a pickle can call any function. PyTorch's ``wei
 and containers, and otherwise only what a list allows.
 """
 
+import codecs
 import os
 import pickle
 import re
@@ -38,6 +39,7 @@ SAFE = [
     *{type(np.dtype(code)) for code in '?' + np.typecodes['AllInteger'] + np.typecodes['Float']},
     _ARRAY,
     _SCALAR,
+    codecs.encode,  # the bytes of an array; PyTorch allows it since 2.6
 ]
 # PyTorch finds a function by these names.
 _statistic.__module__, _statistic.__qualname__, _statistic.__name__ = 'builtins', 'getattr', 'getattr'

@@ -18,7 +18,7 @@ def test_the_error_for_a_library_that_cannot_be_imported_is_one_line(monkeypatch
 @pytest.mark.parametrize(
     'name, version, says',
     [
-        ('torch', '1.13.1', 'needs torch 2.1 or later; found 1.13.1'),
+        ('torch', '1.13.1', 'needs torch 2.4 or later; found 1.13.1'),
         ('mmdet', '2.28.0', 'needs mmdet 3.0 or later; found 2.28.0'),
     ],
 )

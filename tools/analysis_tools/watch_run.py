@@ -28,9 +28,8 @@ def main() -> None:
     print(f'{len(watched.samples)} samples in {watched.samples[-1].seconds / 60:.1f} minutes')
     for name, unit in (('memory', 'MiB'), ('files', 'open files')):
         first, second = watched.level(name)
-        print(
-            f'{name}: {first:.0f} {unit}, later {second:.0f}; the highest {max(getattr(s, name) for s in watched.samples):.0f}'
-        )
+        highest = max(getattr(sample, name) for sample in watched.samples)
+        print(f'{name}: {first:.0f} {unit}, later {second:.0f}; the highest {highest:.0f}')
     print(f'written to {args.out_dir}')
     sys.exit(watched.status)
 
