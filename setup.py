@@ -51,7 +51,7 @@ setup(
     install_requires=['faster-coco-eval', 'filelock', 'matplotlib', 'numpy', 'pycocotools', 'rich', 'safetensors'],
     extras_require=dict(
         report=['jinja2'],
-        benchmark=['timm'],
+        benchmark=['psutil', 'timm'],
         deploy=['nncf', 'onnx', 'onnxscript', 'onnxruntime', 'openvino'],
     ),
 )

@@ -14,6 +14,7 @@ from .data_inspection import make_instances
 from .watching import watch
 
 AFTER = 10.0  # seconds after the first step, in which all workers have loaded a batch
+MOST_LINKS = 10_000  # names of one file; file systems allow some ten thousand
 CONFIG = """_base_ = {base!r}
 data = dict(type='CocoDataset', data_root={root!r}, ann_file='train.json', data_prefix=dict(img='train/'))
 classes = dict(classes=tuple(f'class {{i}}' for i in range({classes})))
@@ -35,7 +36,7 @@ class Started(NamedTuple):
 
 
 def write_dataset(folder: str, images: int, classes: int, objects: float, seed: int) -> None:
-    """Write an annotation file with polygons, and one image under all of its names.
+    """Write an annotation file with polygons, and images that all show the same.
 
     The arguments are those of :func:`~.data_inspection.make_instances`. The folder must not exist.
     """
@@ -45,11 +46,14 @@ def write_dataset(folder: str, images: int, classes: int, objects: float, seed: 
     with whole_folder(folder) as root:
         (root / 'train.json').write_text(json.dumps(coco), encoding='utf-8')
         (root / 'train').mkdir()
-        first, *others = (root / 'train' / image['file_name'] for image in coco['images'])
         noise = np.random.default_rng(seed).integers(0, 256, (480, 640, 3), np.uint8)
-        cv2.imwrite(str(first), noise)
-        for path in others:
-            path.hardlink_to(first)
+        for number, image in enumerate(coco['images']):
+            path = root / 'train' / image['file_name']
+            if number % MOST_LINKS == 0:
+                first = path
+                cv2.imwrite(str(first), noise)
+            else:
+                path.hardlink_to(first)
 
 
 def time_start(tools: str, config: str, data: str, work: str, classes: int, workers: int) -> dict[str, Started]:

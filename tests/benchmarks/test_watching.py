@@ -1,0 +1,60 @@
+"""Samples of a program and its children."""
+
+import csv
+import sys
+
+import cv2
+import pytest
+
+from econvnext_mmdet.benchmarks.startup import time_start, write_dataset
+from econvnext_mmdet.benchmarks.watching import Sample, Watched, watch, write_samples
+
+from ..helpers import DEMO, ROOT
+
+# A child takes 60 MiB and three files, then both end.
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, '-c', '''
+import time
+kept, files = bytearray(b'x' * (60 << 20)), [open('/dev/null') for _ in range(3)]
+print('ready', flush=True)
+time.sleep(3)
+'''])
+status = child.wait()
+sys.exit(7)
+"""
+
+
+def test_memory_files_and_processes_of_children_count(tmp_path):
+    watched = watch([sys.executable, '-c', PARENT], str(tmp_path / 'log'), every=0.2, awaited='ready')
+    alone = watched.samples[0]
+    most = max(watched.samples, key=lambda sample: sample.memory)
+    assert watched.status == 7 and 0 < watched.seen < 30
+    assert most.processes == 2 and most.memory - alone.memory > 60
+    assert max(sample.files for sample in watched.samples) >= 3 + 3 + 3
+    write_samples(watched, str(tmp_path / 'out'), 'a title')
+    rows = list(csv.DictReader((tmp_path / 'out' / 'samples.csv').open()))
+    assert len(rows) == len(watched.samples) and float(rows[0]['memory']) == alone.memory
+    assert cv2.imread(str(tmp_path / 'out' / 'samples.png')).shape[0] > 300
+
+
+def test_a_program_can_be_ended_after_a_text(tmp_path):
+    command = [sys.executable, '-c', "import time; print('now', flush=True); time.sleep(600)"]
+    watched = watch(command, str(tmp_path / 'log'), every=0.1, awaited='now', then=0.2)
+    assert watched.seen < 30 and watched.samples[-1].seconds < 60 and watched.status != 0
+
+
+def test_a_leak_shows_in_the_levels():
+    flat = Watched([Sample(i, 100, 5, 1) for i in range(40)], 0, None)
+    leaking = Watched([Sample(i, 100 + i, 5 + i, 1) for i in range(40)], 0, None)
+    assert flat.level('memory') == (100, 100) and flat.peak == 100
+    first, second = leaking.level('memory')
+    assert second - first == pytest.approx(15) and leaking.level('files')[1] - leaking.level('files')[0] == 15
+
+
+@pytest.mark.runs
+def test_the_start_of_both_tools_is_timed(tmp_path):
+    write_dataset(str(tmp_path / 'data'), images=40, classes=3, objects=4, seed=0)
+    found = time_start(str(ROOT / 'tools'), str(ROOT / DEMO), str(tmp_path / 'data'), str(tmp_path / 'work'), 3, 0)
+    assert set(found) == {'this package', 'MMDetection'}
+    assert all(1 < started.seconds < 300 and 300 < started.memory < 5000 for started in found.values())
