@@ -12,6 +12,7 @@ from ..utils.errors import UserError
 NAME = ((str,), 'a string')
 ID = ((int, str), 'a whole number or a string')
 SIZE = ((int, float), 'a number')
+SIDES = ('height', 'width')
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
 
 
@@ -62,6 +63,12 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
                 yield (
                     'fields of the wrong type',
                     f'{part}[{i}] has the {wrong[0]} {entry[wrong[0]]!r}; expected {TYPES[wrong[0]][1]}',
+                )
+            elif part == 'images' and not all(_is_number(entry[key]) and entry[key] >= 1 for key in SIDES):
+                yield (
+                    'images without a size',
+                    f'{part}[{i}] has the height {entry["height"]!r} and the width {entry["width"]!r}; expected '
+                    'numbers of at least 1',
                 )
             elif pycocotools and not (isinstance(entry['id'], int) and abs(entry['id']) < 2**63):
                 yield (
@@ -193,7 +200,7 @@ def rle_areas(masks: Sequence[dict], at_once: int = 2_000) -> np.ndarray:
     """
     result = np.full(len(masks), -1)
     for start in range(0, len(masks), at_once):
-        texts = [mask['counts'].encode('ascii', 'replace') for mask in masks[start : start + at_once]]
+        texts = [mask['counts'].encode(errors='surrogatepass') for mask in masks[start : start + at_once]]
         # If the last character announced another one, the number would continue in the next text.
         readable = [
             i

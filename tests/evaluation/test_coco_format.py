@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
@@ -87,6 +89,19 @@ def test_bad_masks_are_grouped_by_kind():
 )
 def test_only_the_form_decides_what_is_an_rle(mask, expected):
     assert is_rle(mask) is expected
+
+
+def test_characters_beyond_ascii_are_no_runs():
+    """As a question mark, the character would be a run of 15 pixels. Found by fuzzing."""
+    assert rle_areas([dict(size=[5, 3], counts=text) for text in ('?', 'ÿ', '\udcff')]).tolist() == [0, -1, -1]
+
+
+@pytest.mark.parametrize('side', [0, -4, math.inf, math.nan])
+def test_an_image_has_a_size(side):
+    coco, _ = make_scene()
+    coco['images'][1]['height'] = side
+    with pytest.raises(UserError, match=r'images\[1\] has the height .*; expected numbers of at least 1'):
+        check_annotations(coco)
 
 
 def test_areas_are_those_of_the_masks_and_broken_rles_have_none():
