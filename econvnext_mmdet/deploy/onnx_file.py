@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .forms import ExportForm
-from .libraries import library
+from .libraries import check_torch, library
 from .metadata import PRODUCER
 from .nms import onnx_translations
 
@@ -35,8 +35,9 @@ def build_onnx(form: ExportForm, opset: int, metadata: Mapping[str, str]) -> onn
         metadata: Texts to store in the model.
 
     Raises:
-        UserError: A library is missing.
+        UserError: A library is missing, or torch is too old.
     """
+    check_torch()
     onnx = library('onnx')
     library('onnxscript')
     images = torch.zeros(2, 3, 160, 224, dtype=torch.uint8)

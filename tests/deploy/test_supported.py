@@ -16,6 +16,7 @@ from torch import nn
 
 from econvnext_mmdet.deploy.agreement import check_images
 from econvnext_mmdet.deploy.forms import form_of
+from econvnext_mmdet.deploy.onnx_file import build_onnx
 from econvnext_mmdet.models.yolov10.head import YOLOv10Head
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
@@ -123,3 +124,9 @@ def test_yolov10_ignores_the_settings_of_an_nms_as_in_pytorch():
     again.load_state_dict(model.state_dict())
     _, expected, _, _ = form_of(again)(images)
     assert torch.equal(scores, expected)
+
+
+def test_an_old_torch_is_named(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.4.1')
+    with pytest.raises(UserError, match='exporting needs torch 2.6 or later; found 2.4.1'):
+        build_onnx(None, 20, {})
