@@ -8,7 +8,6 @@ from mmengine.utils import digit_version
 
 from ..utils.errors import UserError
 
-
 EXPORTING = '2.6'  # the first torch whose exporter has dynamic sizes without a range
 
 
