@@ -94,6 +94,7 @@ def test_the_wheel_is_complete(wheel):
         'rich',
         'safetensors',
         'jinja2; extra == "report"',
+        'psutil; extra == "benchmark"',
         'timm; extra == "benchmark"',
         *(f'{name}; extra == "deploy"' for name in ('nncf', 'onnx', 'onnxscript', 'onnxruntime', 'openvino')),
     ]
