@@ -156,7 +156,7 @@ def test_an_annotated_box_of_negative_size_is_an_error(shapes, tmp_path):
 
 
 def test_a_work_directory_whose_name_is_not_utf_8_is_an_error(shapes, tmp_path):
-    work_dir = os.fsdecode(os.fsencode(str(tmp_path)) + b'/caf\xe9')
+    work_dir = os.fsdecode(os.fsencode(str(tmp_path)) + b'/stra\xdfe')
     cfg = load_config(DEMO, options(shapes, work_dir), work_dir=work_dir)
     with pytest.raises(UserError, match='work_dir must be a path in UTF-8; got '):
         train(cfg)
