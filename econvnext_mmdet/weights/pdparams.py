@@ -167,4 +167,6 @@ def read_pdparams(path: str) -> dict[str, np.ndarray]:
     arrays = {name: entry.value for name, entry in content.items() if hasattr(entry, 'value')}
     if not arrays:
         raise UserError(f'{path} has no named arrays')
+    if not all(isinstance(name, str) for name in arrays):
+        raise UserError(f'{path} has arrays whose names are no texts')
     return arrays

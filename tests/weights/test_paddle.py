@@ -1,3 +1,4 @@
+import pickle
 import re
 import runpy
 import sys
@@ -279,3 +280,10 @@ def test_files_that_do_not_fit_are_refused(write_pdparams, tmp_path, damage, arc
 def test_the_converted_file_must_end_in_pth_or_safetensors(tmp_path):
     with pytest.raises(UserError, match='file extension .pth or .safetensors for the converted file'):
         convert_file(source('mini'), str(tmp_path / 'net.txt'), **factors('mini'))
+
+
+def test_names_that_are_no_texts_are_an_error(tmp_path):
+    """Found by fuzzing."""
+    (tmp_path / 'a.pdparams').write_bytes(pickle.dumps({'a': np.zeros(2), True: np.zeros(2)}, 2))
+    with pytest.raises(UserError, match='has arrays whose names are no texts'):
+        read_pdparams(str(tmp_path / 'a.pdparams'))
