@@ -8,14 +8,14 @@
 # that was built against a different torch crashes.
 #
 # Environment: PYTHON (default python3.11), VENV (default .venv), STACK (default: the pinned stack), MAX_JOBS (default:
-# all cores), XDG_CACHE_HOME (default ~/.cache). FORCE_CUDA=1 and TORCH_CUDA_ARCH_LIST compile MMCV's CUDA operators without a visible GPU.
+# all cores), XDG_CACHE_HOME (default ~/.cache). FORCE_CUDA=1 and TORCH_CUDA_ARCH_LIST compile MMCV's CUDA operators
+# without a visible GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3.11}
 VENV=${VENV:-.venv}
-stack=requirements/${STACK:+stacks/$STACK.txt}
-[ -n "${STACK:-}" ] || stack=requirements/stack.txt
+stack=requirements/${STACK:+stacks/}${STACK:-stack}.txt
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 
 die() { echo "make setup: $*" >&2; exit 1; }

@@ -5,11 +5,13 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..deploy.libraries import library
 from ..utils.errors import UserError
 from ..utils.files import whole_file
 
@@ -75,10 +77,7 @@ def watch(
     Raises:
         UserError: psutil is not installed, or the program ended before the first sample.
     """
-    try:
-        import psutil
-    except ImportError:
-        raise UserError('watching a program needs psutil; run `pip install "econvnext_mmdet[benchmark]"`') from None
+    psutil = library('psutil', 'benchmark')
     samples: list[Sample] = []
     seen = None
     Path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -97,11 +96,7 @@ def watch(
                     break
                 time.sleep(every)
         finally:
-            try:
-                family = [parent, *parent.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                family = []
-            for member in family:
+            for member in _family(psutil, parent):
                 try:
                     member.terminate()
                 except psutil.NoSuchProcess:
@@ -112,13 +107,17 @@ def watch(
     return Watched(samples, process.returncode, seen)
 
 
-def _sample(psutil, parent, seconds: float) -> Sample:  # type: ignore[no-untyped-def]
-    memory = files = processes = 0
+def _family(psutil: ModuleType, parent: Any) -> list[Any]:
+    """A process and all that it has started, or an empty list if it has ended."""
     try:
-        family = [parent, *parent.children(recursive=True)]
+        return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
-        family = []
-    for member in family:
+        return []
+
+
+def _sample(psutil: ModuleType, parent: Any, seconds: float) -> Sample:
+    memory = files = processes = 0
+    for member in _family(psutil, parent):
         try:
             pss, opened = member.memory_full_info().pss, member.num_fds()
         except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended

@@ -3,22 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-import torch
-from mmengine.utils import digit_version
-
 from ..utils.errors import UserError
-
-EXPORTING = '2.6'  # the first torch whose exporter has dynamic sizes without a range
-
-
-def check_torch() -> None:
-    """Check that the installed torch can export.
-
-    Raises:
-        UserError: It is too old.
-    """
-    if digit_version(torch.__version__) < digit_version(EXPORTING):
-        raise UserError(f'exporting needs torch {EXPORTING} or later; found {torch.__version__}')
 
 
 def library(name: str, extra: str = 'deploy') -> ModuleType:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from mmengine.utils import digit_version
 
+from ..utils.errors import UserError
 from .forms import ExportForm
-from .libraries import check_torch, library
+from .libraries import library
 from .metadata import PRODUCER
 from .nms import onnx_translations
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT = 'images'
+EXPORTING = '2.6'  # the first torch whose exporter has dynamic sizes without a range
 OPSET = 20
 OPSETS = range(18, 24)  # from the exporter's lowest to the highest that was tried
 LARGE = 128  # the number of values from which a tensor's weights are worth halving
@@ -37,7 +40,7 @@ def build_onnx(form: ExportForm, opset: int, metadata: Mapping[str, str]) -> onn
     Raises:
         UserError: A library is missing, or torch is too old.
     """
-    check_torch()
+    _check_torch()
     onnx = library('onnx')
     library('onnxscript')
     images = torch.zeros(2, 3, 160, 224, dtype=torch.uint8)
@@ -62,6 +65,16 @@ def build_onnx(form: ExportForm, opset: int, metadata: Mapping[str, str]) -> onn
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=False)
     return model
+
+
+def _check_torch() -> None:
+    """Check that the installed torch can export.
+
+    Raises:
+        UserError: It is too old.
+    """
+    if digit_version(torch.__version__) < digit_version(EXPORTING):
+        raise UserError(f'exporting needs torch {EXPORTING} or later; found {torch.__version__}')
 
 
 def _clean(model: onnx.ModelProto) -> None:

@@ -1,7 +1,6 @@
 """Checks of the settings of a config that would otherwise fail late, or with an error of a library."""
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,7 +9,7 @@ from mmengine.config import Config
 from ..datasets.dataset_files import registered_type
 from ..evaluation.coco_stats import COCO_STATS
 from ..utils.config import datasets_of, evaluators_of, is_classification, judges_parts, type_name
-from ..utils.errors import UserError, examples
+from ..utils.errors import UserError, did_you_mean, examples
 from .config_types import check_types
 from .config_values import check_values
 
@@ -120,10 +119,9 @@ def _check_monitored(cfg: Config) -> None:
     by_class = any(evaluator.get('classwise') for evaluator in evaluators_of(cfg, 'val'))
     for place, name in _monitored(cfg):
         if name not in known and not (by_class and name.endswith('_precision')):
-            near = get_close_matches(name, known, n=1, cutoff=0.3)
             raise UserError(
                 f'{place} is {name!r}, which val_evaluator does not compute; '
-                + (f'did you mean {near[0]!r}?' if near else f'it computes {examples(known)}')
+                + did_you_mean(name, known, f'it computes {examples(known)}', cutoff=0.3)
             )
 
 

@@ -11,7 +11,7 @@ from mmengine import registry
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, did_you_mean
 from ..utils.signatures import parameters_of
 
 # The registries in which MMEngine looks for a type, by the setting at the top of a config.
@@ -45,9 +45,9 @@ INSIDE = {
 # The parts of a model that a registry builds as they are. In other parts, a type may be a name of the model's own, such
 # as that of an NMS.
 COMPONENT = re.compile(
-    r'(model|backbone|neck|\w*head|data_preprocessor|\w*(assigner|sampler|bbox_coder|generator|extractor))$'
+    r'model|backbone|neck|\w*head|data_preprocessor|\w*(assigner|sampler|bbox_coder|generator|extractor)'
 )
-NAMED = re.compile(COMPONENT.pattern + r'|loss\w*$|init_cfg$')
+NAMED = re.compile(COMPONENT.pattern + r'|loss\w*|init_cfg')
 # Types of these registries have types in their settings that only they know.
 OPAQUE = ((registry.METRICS, registry.EVALUATOR), (registry.HOOKS,))
 # Settings with the names of another library (Albumentations), or with keys beside the arguments.
@@ -77,19 +77,17 @@ def check_types(cfg: Config) -> None:
     for name, outer in BUILT.items():
         for where, part, registries in _typed(cfg.get(name), name, outer):
             found = _find(part['type'], f'{where}.type', registries, scope)
-            key = where.rpartition('.')[2].partition('[')[0]
-            if registries is not _MODELS or COMPONENT.fullmatch(key):
+            if registries is not _MODELS or COMPONENT.fullmatch(_key(where)):
                 _check_arguments(found, part, where, follow=registries is not _MODELS)
 
 
 def _typed(part: Any, where: str, registries: tuple[Registry, ...]) -> Iterator[tuple[str, dict, tuple[Registry, ...]]]:
     """The parts of a config that name a type, each with its place and its registries."""
-    key = where.rpartition('.')[2].partition('[')[0]
     if isinstance(part, (list, tuple)):
         for index, item in enumerate(part):
             yield from _typed(item, f'{where}[{index}]', registries)
     elif isinstance(part, Mapping):
-        if 'type' in part and registries and (registries is not _MODELS or NAMED.fullmatch(key)):
+        if 'type' in part and registries and (registries is not _MODELS or NAMED.fullmatch(_key(where))):
             yield where, dict(part), registries
         if 'type' in part and registries in OPAQUE:
             return
@@ -99,6 +97,11 @@ def _typed(part: Any, where: str, registries: tuple[Registry, ...]) -> Iterator[
             yield from _typed(
                 value, f'{where}.{name}', registries if registries is _MODELS else INSIDE.get(name, registries)
             )
+
+
+def _key(where: str) -> str:
+    """The last name of a place, such as 'bbox_head' of 'model.roi_head.bbox_head[0]'."""
+    return where.rpartition('.')[2].partition('[')[0]
 
 
 def _find(kind: Any, where: str, registries: tuple[Registry, ...], scope: str) -> Any:
@@ -118,10 +121,9 @@ def _find(kind: Any, where: str, registries: tuple[Registry, ...], scope: str) -
             f'{where} is {kind!r}, which the scope {scope!r} does not have. Write its library in front of the name, as '
             f"in '{scopes[kind]}.{kind}', or set default_scope."
         )
-    near = get_close_matches(kind, scopes, n=1)
     raise UserError(
         f'{where} is {kind!r}, which is not registered; '
-        + (f'did you mean {near[0]!r}?' if near else 'check the name, and whether custom_imports has its module')
+        + did_you_mean(kind, scopes, 'check the name, and whether custom_imports has its module')
     )
 
 
@@ -146,23 +148,20 @@ def _check_arguments(kind: Any, part: dict, where: str, follow: bool) -> None:
         if name in EXTRA or name.startswith('_'):
             continue
         if name not in parameters:
-            near = get_close_matches(name, parameters, n=1, cutoff=0.85 if takes_others else 0.6)
-            if not takes_others or near and follow:
+            if not takes_others or follow and get_close_matches(name, parameters, n=1, cutoff=0.85):
                 raise UserError(
                     f'{where}.{name}: {kind.__name__} has no argument {name!r}; '
-                    + (f'did you mean {near[0]!r}?' if near else f'it has {", ".join(parameters) or "none"}')
+                    + did_you_mean(name, parameters, f'it has {", ".join(parameters) or "none"}')
                 )
-            continue
-        expected = _simple_kinds(parameters[name])
-        if isinstance(value, str) and expected and expected <= {int, float}:
-            raise UserError(
-                f'{where}.{name} must be a {"number" if float in expected else "whole number"}; got {value!r}'
-            )
+        elif isinstance(value, str) and (expected := _number_kind(parameters[name])):
+            raise UserError(f'{where}.{name} must be {expected}; got {value!r}')
 
 
-def _simple_kinds(parameter: inspect.Parameter) -> set[type]:
-    """The types of an argument if its signature says that it is a number, a flag or a text, or else an empty set."""
+def _number_kind(parameter: inspect.Parameter) -> str | None:
+    """What the signature says of an argument that must be a number, or None if it may be something else."""
     annotation = parameter.annotation
-    kinds = {*get_args(annotation)} if get_origin(annotation) in (Union, UnionType) else {annotation}
-    kinds.discard(NoneType)
-    return kinds if kinds <= {int, float, bool, str} else set()
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = tuple(kind for kind in kinds if kind is not NoneType)
+    if not kinds or not all(kind in (int, float) for kind in kinds):
+        return None
+    return 'a number' if float in kinds else 'a whole number'

@@ -60,7 +60,7 @@ def number(least: float, most: float | None = None) -> Rule:
     return Rule(lambda value: is_number(value) and least <= value and (most is None or value <= most), expected)
 
 
-def often(least: int) -> Rule:
+def count(least: int) -> Rule:
     """The rule for a number of epochs or iterations. MMEngine's loops take 2e4 for 20000."""
     return Rule(
         lambda value: is_number(value) and value == int(value) and least <= value,
@@ -87,7 +87,7 @@ SETTINGS_OR_PARTS = Rule(
 TEXT = Rule(lambda value: isinstance(value, str), 'a text')
 PATH = Rule(lambda value: isinstance(value, (str, os.PathLike)) and is_utf8(os.fspath(value)), 'a path in UTF-8')
 FLAG = Rule(lambda value: isinstance(value, (bool, int)), 'True or False')
-OFTEN = Rule(
+INTERVAL = Rule(
     lambda value: is_whole(value) and (value >= 1 or value == -1), 'a whole number of at least 1, or -1: never'
 )
 NAMES = Rule(lambda value: isinstance(value, str) or list_of(TEXT, '').accepts(value), 'a text, or a list of texts')
@@ -121,10 +121,10 @@ RULES = {
     'val_cfg': SETTINGS.or_none(),
     'test_cfg': SETTINGS.or_none(),
     'train_cfg.by_epoch': FLAG,
-    'train_cfg.max_epochs': often(1),
-    'train_cfg.max_iters': often(1),
-    'train_cfg.val_begin': often(0),
-    'train_cfg.val_interval': often(1),
+    'train_cfg.max_epochs': count(1),
+    'train_cfg.max_iters': count(1),
+    'train_cfg.val_begin': count(0),
+    'train_cfg.val_interval': count(1),
     'optim_wrapper': SETTINGS.or_none(),
     'optim_wrapper.accumulative_counts': whole(1),
     'optim_wrapper.clip_grad': SETTINGS.or_none(),
@@ -151,12 +151,12 @@ RULES = {
     'param_scheduler.factor': number(0),
     'default_hooks': SETTINGS.or_none(),
     'default_hooks.*': SETTINGS.or_none(),
-    'default_hooks.*.interval': OFTEN,
-    'default_hooks.checkpoint.max_keep_ckpts': OFTEN,
+    'default_hooks.*.interval': INTERVAL,
+    'default_hooks.checkpoint.max_keep_ckpts': INTERVAL,
     'default_hooks.checkpoint.save_best': NAMES.or_none(),
     'default_hooks.checkpoint.by_epoch': FLAG,
     'custom_hooks': PARTS.or_none(),
-    'custom_hooks.interval': OFTEN,
+    'custom_hooks.interval': INTERVAL,
     'custom_hooks.momentum': number(0, 1),
     'visualizer': SETTINGS.or_none(),
     'visualizer.vis_backends': PARTS.or_none(),
@@ -186,8 +186,6 @@ RULES = {
     'work_dir': PATH,
     'resume': FLAG,
 }
-
-
 _RULES = [
     (re.compile(re.escape(path).replace(r'\*\*', '.*').replace(r'\*', '[^.]*')), rule) for path, rule in RULES.items()
 ]

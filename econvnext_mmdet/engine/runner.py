@@ -90,8 +90,9 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     if saving and type_name(saving) == 'CheckpointHook':
         saving.type = WholeCheckpointHook.__name__
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    _check_channels(unwrap(runner.model))
-    _check_masks(cfg, unwrap(runner.model), splits)
+    model = unwrap(runner.model)
+    _check_channels(model)
+    _check_masks(cfg, model, splits)
     runner.register_hook(EpochSeedHook(), priority='VERY_HIGH')
     runner.register_hook(FiniteHook(), priority='VERY_HIGH')
     runner.register_hook(UsableDataHook())
@@ -133,13 +134,14 @@ def _check_channels(model: BaseModel) -> None:
     """Check that the neck takes what our backbone gives."""
     backbone, neck = getattr(model, 'backbone', None), getattr(model, 'neck', None)
     expected = getattr(neck, 'in_channels', None)
-    if isinstance(backbone, EConvNeXt) and isinstance(expected, (list, tuple)):
-        if list(expected) != list(backbone.out_channels):
-            raise UserError(
-                f'model.neck.in_channels is {list(expected)}, and the backbone gives outputs of '
-                f'{list(backbone.out_channels)} channels; set model.neck.in_channels={list(backbone.out_channels)}, or '
-                'change arch, widen_factor or out_indices of the backbone'
-            )
+    if not isinstance(backbone, EConvNeXt) or not isinstance(expected, (list, tuple)):
+        return
+    given = list(backbone.out_channels)
+    if list(expected) != given:
+        raise UserError(
+            f'model.neck.in_channels is {list(expected)}, and the backbone gives outputs of {given} channels; set '
+            f'model.neck.in_channels={given}, or change arch, widen_factor or out_indices of the backbone'
+        )
 
 
 def _check_masks(cfg: Config, model: BaseModel, splits: Sequence[str]) -> None:

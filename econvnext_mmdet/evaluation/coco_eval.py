@@ -296,10 +296,9 @@ class CocoEvaluator:
                         f'the detections have {len(unknown)} values of {name} that are not in the annotation file, for '
                         f'example {sorted(unknown, key=str)[0]!r}; check that both files belong to the same dataset'
                     )
-            whole = _are_numbers([entry['score'] for entry in entries], (len(entries),))
+            whole = _as_numbers([entry['score'] for entry in entries], (len(entries),)) is not None
             if key == 'bbox':
-                boxes = [entry[key] for entry in entries]
-                whole &= _are_numbers(boxes, (len(entries), 4)) and all(min(box[2:]) >= 0 for box in boxes)
+                whole &= _are_boxes([entry[key] for entry in entries])
             else:
                 whole &= all(map(self._has_mask, entries))
         except UserError:
@@ -352,15 +351,11 @@ class CocoEvaluator:
             return (
                 entry['image_id'] in self.image_sizes
                 and entry['category_id'] in self.categories
-                and _are_numbers([entry['score']], (1,))
-                and (_is_box(entry['bbox']) if key == 'bbox' else self._has_mask(entry))
+                and _as_numbers([entry['score']], (1,)) is not None
+                and (_are_boxes([entry['bbox']]) if key == 'bbox' else self._has_mask(entry))
             )
         except (KeyError, TypeError):
             return False
-
-
-def _is_box(box: Any) -> bool:
-    return _are_numbers(box, (4,)) and min(box[2:]) >= 0
 
 
 def _number(ids: Iterable) -> dict[Any, int]:
@@ -368,15 +363,22 @@ def _number(ids: Iterable) -> dict[Any, int]:
     return {id: number for number, id in enumerate(ids, 1)}
 
 
-def _are_numbers(values: list, shape: tuple) -> bool:
-    """Whether nested lists hold finite numbers in the given shape. Numeric strings are rejected."""
-    if values == []:
-        return shape[0] == 0
+def _are_boxes(values: list) -> bool:
+    """Whether a list holds boxes: x, y, width and height, finite numbers, the sides not negative."""
+    boxes = _as_numbers(values, (len(values), 4))
+    return boxes is not None and bool((boxes[:, 2:] >= 0).all())
+
+
+def _as_numbers(values: list, shape: tuple) -> np.ndarray | None:
+    """Nested lists as an array, or None if they do not hold finite numbers in the given shape. Texts are no numbers."""
+    if not values:
+        return np.empty(shape)
     try:
         array = np.array(values)
     except ValueError:  # lists of different lengths
-        return False
-    return array.dtype.kind in 'iuf' and array.shape == shape and bool(np.isfinite(array).all())
+        return None
+    fits = array.dtype.kind in 'iuf' and array.shape == shape and np.isfinite(array).all()
+    return array if fits else None
 
 
 def _leave_out(coco: dict, classes: Sequence[str] | None) -> set:

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 from .signatures import parameters_of
 
 
@@ -154,10 +154,10 @@ def explain_user_errors() -> Iterator[None]:
         kinds = _being_built(error)
         wrong = re.search(r"__init__\(\) got an unexpected keyword argument '(.+?)'", text)
         if isinstance(error, TypeError) and wrong:
-            near = get_close_matches(wrong[1], parameters_of(kinds[-1])[0] if kinds else (), n=1, cutoff=0.7)
+            known = parameters_of(kinds[-1])[0] if kinds else ()
             raise UserError(
                 f'the config gives a type an argument that it does not have: {text}; '
-                + (f'did you mean {near[0]!r}?' if near else 'correct the name or remove it')
+                + did_you_mean(wrong[1], known, 'correct the name or remove it', cutoff=0.7)
             ) from error
         if isinstance(error, KeyError) and 'is not in the' in text:
             raise UserError(

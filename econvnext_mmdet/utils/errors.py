@@ -1,7 +1,8 @@
 """The one exception for mistakes that a user can fix, and helpers for its messages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 class UserError(ValueError):
@@ -19,6 +20,19 @@ def examples(names: Sequence[str], most: int = 3) -> str:
         most: The number of names to show. Defaults to 3.
     """
     return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """The end of a message about an unknown name.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+        otherwise: The end if no known name is similar.
+        cutoff: How similar a name must be, from 0 to 1. Defaults to 0.6.
+    """
+    near = get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f'did you mean {near[0]!r}?' if near else otherwise
 
 
 @contextmanager
