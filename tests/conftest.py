@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
 from yapf.yapflib.yapf_api import FormatCode
 
 from econvnext_mmdet import EConvNeXt
@@ -29,18 +27,6 @@ def formatted_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', format_once)
         yield
-
-
-@pytest.fixture(autouse=True)
-def runs_of_their_own():
-    """Forget the log, the history and the visualizer of each run when its test ends.
-
-    MMEngine keeps them by the config's name and the second of the start. Two runs that start in one second would share
-    them, and the second run would write no log of its own.
-    """
-    yield
-    for kept in (MMLogger, MessageHub, Visualizer):
-        kept._instance_dict.clear()
 
 
 @pytest.fixture(scope='session', params=['mini', 'tiny', 'small'])

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
 from uuid import uuid4
 
 import torch
@@ -25,6 +27,8 @@ from .config_checks import check_settings
 from .detection_hooks import UsableDataHook
 from .hooks import CocoTableHook, DatasetPartsHook, EpochSeedHook, FiniteHook, ScheduleEndHook
 from .saving import WholeCheckpointHook
+
+_EARLIER_RUNS = count()
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
@@ -85,6 +89,7 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     use_safe_loaders()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         _join_on_cpu(cfg)
+    _own_log(cfg)
     _own_visualizer(cfg)
     saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     if saving and type_name(saving) == 'CheckpointHook':
@@ -113,6 +118,18 @@ def _join_on_cpu(cfg: Config) -> None:
             device_ids=None,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def _own_log(cfg: Config) -> None:
+    """Give a run its own log and history.
+
+    MMEngine shares them by the name of the experiment and the second of the start. A second run of a process that starts
+    within the same second would write into the log of the first.
+    """
+    earlier = next(_EARLIER_RUNS)
+    if earlier:
+        name = cfg.get('experiment_name') or Path(cfg.filename or 'run').stem
+        cfg.experiment_name = f'{name}_{earlier + 1}'
 
 
 def _own_visualizer(cfg: Config) -> None:

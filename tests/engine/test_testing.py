@@ -61,6 +61,13 @@ def test_each_run_of_a_process_has_its_own_visualizer(in_config, trained, shapes
     assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 6
 
 
+def test_runs_that_start_within_a_second_have_logs_of_their_own(trained, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr('time.strftime', lambda *_: '20260101_000000')
+    for name in ('first', 'second'):
+        run_test(load_config(DEMO, options(shapes, tmp_path / name)), str(trained[0] / 'epoch_2.pth'))
+        assert 'coco/bbox_mAP' in (tmp_path / name / '20260101_000000' / '20260101_000000.log').read_text()
+
+
 @pytest.mark.parametrize('joined', [False, True], ids=['one-file', 'two-files'])
 def test_pictures_of_images_with_one_name_in_several_folders_do_not_overwrite_each_other(
     joined, trained, shapes, cfg, tmp_path
