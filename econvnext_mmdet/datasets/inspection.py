@@ -39,6 +39,7 @@ from ..utils.errors import UserError
 from ..utils.files import check_pixels, is_inside, no_garbage_collection, whole_file
 from ..utils.fonts import use_font_for
 from ..utils.progress import progress_bar
+from ..weights.checkpoint import use_safe_loaders
 from .checks import (
     check_classes,
     check_evaluators,
@@ -590,6 +591,7 @@ def draw_samples(cfg: Config, file: str, count: int = 9) -> None:
     """
     if count < 1:
         raise UserError(f'expected at least 1 sample to draw; got {count}')
+    use_safe_loaders()
     init_default_scope('mmdet')
     with redirect_stdout(io.StringIO()):  # pycocotools prints
         dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from ..utils.config import datasets_of, is_classification, tested_dataset, type_name
 from ..utils.errors import UserError
+from ..weights.checkpoint import use_safe_loaders
 
 
 def pipeline_of(cfg: Config) -> Compose:
@@ -43,6 +44,7 @@ def paths_in_dataset(cfg: Config, split: str) -> list[str]:
     Raises:
         UserError: The files of the dataset are missing.
     """
+    use_safe_loaders()
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     paths: list[str] = []
     for settings in datasets_of(cfg, split):

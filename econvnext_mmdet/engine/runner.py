@@ -123,8 +123,8 @@ def _join_on_cpu(cfg: Config) -> None:
 def _own_log(cfg: Config) -> None:
     """Give a run its own log and history.
 
-    MMEngine shares them by the name of the experiment and the second of the start. A second run of a process that starts
-    within the same second would write into the log of the first.
+    MMEngine shares them by the name of the experiment and the second of the start. A second run of a process would
+    write into the log of the first if it started within the same second.
     """
     earlier = next(_EARLIER_RUNS)
     if earlier:

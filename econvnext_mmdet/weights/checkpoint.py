@@ -19,7 +19,7 @@ from torch import Tensor
 from ..utils.cli import only_weights
 from ..utils.errors import UserError, examples
 from ..utils.files import whole_file
-from .unpickling import load_pth
+from .unpickling import load_pth, use_safe_handlers
 
 # The formats that write_checkpoint knows.
 CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')
@@ -235,10 +235,12 @@ def load_safely(path: str, map_location: Any = None) -> Any:
 
 
 def use_safe_loaders() -> None:
-    """Put our loaders of ``.pth`` files in the place of MMEngine's, for all checkpoints that a run loads.
+    """Put our loaders in the place of MMEngine's, for all checkpoints, annotations and proposals that a run loads.
 
-    MMEngine's loaders run the code in a file if it cannot be read without.
+    MMEngine's loaders of checkpoints run the code in a file if it cannot be read without, and those of pickled and YAML
+    files always do.
     """
+    use_safe_handlers()
     CheckpointLoader.register_scheme(prefixes='', loader=load_pth, force=True)
     CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=load_safely, force=True)
 

@@ -1,6 +1,5 @@
 """Preparing a checkpoint for publication: only the weights, complete and checked."""
 
-import ast
 import hashlib
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..utils.cli import is_trusted
 from ..utils.errors import UserError
 from ..utils.files import check_extension, whole_file
 from ..utils.model import build_model, unscaled_sample
@@ -29,22 +29,21 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
     Args:
         source: The checkpoint, see :func:`~econvnext_mmdet.weights.checkpoint.read_checkpoint`.
         out: The file to write, ``.pth`` or ``.safetensors``. The hash is inserted before the file extension.
-        cfg: The model's config. Defaults to None: the one that MMEngine stored in the checkpoint.
+        cfg: The model's config. Defaults to None: the one that MMEngine stored in the checkpoint. It is only taken if
+            the user trusts the file, because a config is a program.
 
     Returns:
         The path of the file, such as ``net-0123abcd.pth`` with the first eight digits of its SHA-256.
 
     Raises:
-        UserError: The source is unreadable, there is no config, or the weights do not fit the config's model. Nothing
-            is written.
+        UserError: The source is unreadable, there is no config that may be used, or the weights do not fit the
+            config's model. Nothing is written.
         RuntimeError: The outputs of the two models differ. Nothing is written.
     """
     check_extension(out, CHECKPOINT_EXTENSIONS, 'the published file')
     checkpoint = read_checkpoint(source)
     if cfg is None:
-        if 'cfg' not in checkpoint.meta:
-            raise UserError(f'{source} does not contain the config of its model. Give the config with --config.')
-        cfg = _config_in(checkpoint.meta['cfg'], source)
+        cfg = _config_in(checkpoint, source)
     expected = _outputs(cfg, checkpoint, source)
     meta = {key: value for key, value in checkpoint.meta.items() if key != 'hook_msgs'}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -61,42 +60,26 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
     return str(named)
 
 
-def _config_in(text: Any, path: str) -> Config:
-    """The config that a checkpoint carries as text. The text is only read: Python would run whatever it says.
+def _config_in(checkpoint: Checkpoint, path: str) -> Config:
+    """The config that MMEngine stored in a checkpoint, if the user trusts its author.
 
-    MMEngine writes one assignment per setting, with values of ``dict(...)``, lists, texts and numbers.
-
-    Args:
-        text: The text.
-        path: The checkpoint, for the message.
+    Reading the text without running it would not be enough: a ``type`` can name any function of Python.
 
     Raises:
-        UserError: The text has something else.
+        UserError: There is no config, it is not trusted, or it cannot be read.
     """
-    settings, line = {}, 0
-    try:
-        for statement in ast.parse(text).body:
-            line = statement.lineno
-            if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-                raise ValueError('no assignment')
-            settings[statement.targets[0].id] = _value_of(statement.value)
-        return Config(settings)
-    except (SyntaxError, TypeError, ValueError, RecursionError) as error:
+    text = checkpoint.meta.get('cfg')
+    if not isinstance(text, str):
+        raise UserError(f'{path} does not contain the config of its model. Give the config with --config.')
+    if not is_trusted():
         raise UserError(
-            f'the config in {path} is more than a list of settings (line {line}: {error}), so it is not read. Give the '
-            'config with --config.'
-        ) from None
-
-
-def _value_of(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return {str(keyword.arg): _value_of(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_value_of(key): _value_of(value) for key, value in zip(node.keys, node.values) if key is not None}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        values = [_value_of(value) for value in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    return ast.literal_eval(node)
+            f'the config in {path} was not used: a config is a program, and this one may be from a stranger. Give the '
+            'config of the model with --config. If you trust the file, give --trust-checkpoint instead.'
+        )
+    try:
+        return Config.fromstring(text, '.py')
+    except Exception as error:  # the text can do anything
+        raise UserError(f'cannot read the config in {path}: {error}. Give the config with --config.') from error
 
 
 def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:

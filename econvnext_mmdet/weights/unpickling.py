@@ -1,7 +1,7 @@
-"""Reading ``.pth`` files without running their code.
+"""Reading ``.pth``, ``.pkl`` and YAML files without running their code.
 
 A ``.pth`` file is a pickle, and a pickle can call any function. PyTorch's ``weights_only`` mode builds tensors, numbers
-and containers, and otherwise only what a list allows.
+and containers, and otherwise only what a list allows. YAML has tags that call functions, which its safe loader refuses.
 """
 
 import codecs
@@ -9,10 +9,14 @@ import os
 import pickle
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
+from mmengine.fileio import PickleHandler, YamlHandler, register_handler
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
@@ -76,6 +80,62 @@ def load_pth(path: str, map_location: Any = None) -> Any:
             'run a program of its author. Get the weights from a source you trust, best as .safetensors. If you trust '
             f'this file, give --trust-checkpoint, or set {TRUST}=1 where there is no such option.'
         ) from None
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds arrays, numbers and containers, and nothing else."""
+
+    ALLOWED = {'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype, '_codecs.encode': codecs.encode}
+    for module in ('numpy.core', 'numpy._core'):  # of NumPy 1 and of NumPy 2
+        ALLOWED[f'{module}.multiarray._reconstruct'] = _ARRAY
+        ALLOWED[f'{module}.multiarray.scalar'] = _SCALAR
+        ALLOWED[f'{module}.numeric._frombuffer'] = np.empty(1).__reduce_ex__(5)[0]  # in protocol 5
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self.ALLOWED.get(f'{module}.{name}')
+        if found is None:
+            raise UserError(
+                f'it asks for {module}.{name}, which is no array, number or container, and loading it could run a '
+                'program of its author. Save the data as JSON. If you trust the author, give --trust-checkpoint, or '
+                f'set {TRUST}=1 where there is no such option.'
+            )
+        return found
+
+
+class ArrayPickleHandler(PickleHandler):
+    """Reads pickled annotations and proposals without running code in them."""
+
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        if is_trusted():
+            return super().load_from_fileobj(file, **kwargs)
+        with _one_error('pickled'):
+            return _ArrayUnpickler(file, **kwargs).load()
+
+
+class PlainYamlHandler(YamlHandler):
+    """Reads YAML without running the functions that its tags name."""
+
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        with _one_error('YAML'):
+            return super().load_from_fileobj(file, **{'Loader': yaml.SafeLoader, **kwargs})
+
+
+@contextmanager
+def _one_error(kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises into a UserError. MMEngine gives a reader no name of a file."""
+    try:
+        yield
+    except Exception as error:  # a broken file can make a reader raise anything
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f'a {kind} file that the config names (such as annotations) was not loaded: {reason}'
+        ) from error
+
+
+def use_safe_handlers() -> None:
+    """Let ``mmengine.load`` run no code in pickled and YAML files. Datasets read annotations and proposals by it."""
+    register_handler(['pkl', 'pickle'])(ArrayPickleHandler)
+    register_handler(['yaml', 'yml'])(PlainYamlHandler)
 
 
 def _check_sums(path: str) -> None:

@@ -1,20 +1,24 @@
 """Files from strangers: nothing in a checkpoint runs, by whatever way it comes in."""
 
 import os
+import pickle
 import shutil
 
+import mmengine
+import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
 from econvnext_mmdet import EConvNeXt
+from econvnext_mmdet.datasets.inspection import draw_samples
 from econvnext_mmdet.deploy.export import load_model
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.engine.training import train
 from econvnext_mmdet.inference.inferencer import StrictInferencer
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
-from econvnext_mmdet.weights.checkpoint import read_checkpoint
+from econvnext_mmdet.weights.checkpoint import read_checkpoint, use_safe_loaders
 from econvnext_mmdet.weights.publish import publish
 
 from ..helpers import DEMO, options, tool
@@ -101,16 +105,43 @@ def test_a_checkpoint_cannot_reach_the_variables_of_a_module(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'line',
-    ['import os; os.system("touch {}")', 'a = __import__("os").system("touch {}")', 'a = dict(b=open("{}", "w"))'],
+    'text', ['import os; os.system("touch {}")', 'model = dict(type="os.system", command="touch {}")']
 )
-def test_the_config_in_a_checkpoint_does_not_run(line, trained, marker, tmp_path):
+def test_the_config_in_a_checkpoint_does_not_run(text, trained, marker, tmp_path):
+    """Also not where it is only a list of settings: MMEngine's registries import what a type names."""
     checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
-    checkpoint['meta']['cfg'] += line.format(marker)
+    checkpoint['meta']['cfg'] = text.format(marker)
     torch.save(checkpoint, tmp_path / 'mine.pth')
-    with pytest.raises(UserError, match=r'is more than a list of settings \(line \d+.*Give the config with --config'):
+    with pytest.raises(UserError, match='the config in .*mine.pth was not used.* Give the config .* with --config'):
         publish(str(tmp_path / 'mine.pth'), str(tmp_path / 'out.pth'))
     assert not marker.exists() and not [*tmp_path.glob('out*')]
+
+
+@pytest.mark.parametrize('use', ['training', 'drawing samples'])
+@pytest.mark.parametrize('setting', ['ann_file', 'proposal_file'])
+@pytest.mark.parametrize('kind', ['pickled', 'YAML'])
+def test_no_file_of_a_dataset_is_run(kind, setting, use, marker, shapes, tmp_path):
+    path = tmp_path / ('mine.pkl' if kind == 'pickled' else 'mine.yaml')
+    command = f'touch {marker}'
+    if kind == 'pickled':
+        path.write_bytes(pickle.dumps(Command(command)))
+    else:
+        path.write_text(f'!!python/object/apply:os.system [{command}]')
+    changes = {f'train_dataloader.dataset.{setting}': str(path)}
+    if setting == 'ann_file':
+        changes['train_dataloader.dataset.type'] = 'BaseDetDataset'
+    cfg = configured(shapes, tmp_path, **changes)
+    with pytest.raises(UserError, match=f'a {kind} file that the config names, such as annotations, was not loaded'):
+        train(cfg) if use == 'training' else draw_samples(cfg, str(tmp_path / 'samples.png'))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize('protocol', [2, 4, 5])
+def test_pickled_arrays_are_read(protocol, tmp_path):
+    use_safe_loaders()
+    saved = {'data_list': [dict(img_path='a.jpg', boxes=np.arange(8.0).reshape(2, 4), area=np.float32(3), ids=(1, 2))]}
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(saved, protocol))
+    assert str(mmengine.load(tmp_path / 'a.pkl')) == str(saved)
 
 
 @pytest.mark.runs

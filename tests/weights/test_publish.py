@@ -30,12 +30,14 @@ def averaged(shapes, tmp_path_factory):
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_only_the_ema_weights_are_published(averaged, shapes, tmp_path, suffix):
+    cfg = load_config(DEMO, options(shapes, tmp_path))
     if suffix == '.pth':
-        status, out, err = tool('tools/model_converters/publish_model.py', averaged, tmp_path / 'some' / 'net.pth')
+        arguments = [averaged, tmp_path / 'some' / 'net.pth', '--trust-checkpoint']
+        status, out, err = tool('tools/model_converters/publish_model.py', *arguments)
         assert status == 0, err
         path = Path(out.splitlines()[-1])
     else:
-        path = Path(publish(averaged, str(tmp_path / 'some' / 'net.safetensors')))
+        path = Path(publish(averaged, str(tmp_path / 'some' / 'net.safetensors'), cfg))
     assert [path] == list((tmp_path / 'some').iterdir())
     digest = re.fullmatch(rf'net-([0-9a-f]{{8}}){suffix}', path.name)[1]
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
@@ -51,7 +53,7 @@ def test_only_the_ema_weights_are_published(averaged, shapes, tmp_path, suffix):
     with pytest.raises(UserError, match='does not fit this RetinaNet'):
         testing.test(load_config(DEMO, {**options(shapes, tmp_path), **wider}), str(path))
     # Publishing again gives the same file.
-    assert publish(averaged, str(tmp_path / 'again' / f'net{suffix}')).endswith(path.name)
+    assert publish(averaged, str(tmp_path / 'again' / f'net{suffix}'), cfg).endswith(path.name)
     # It has the same permissions as the source file.
     assert path.stat().st_mode & 0o777 == Path(averaged).stat().st_mode & 0o777
     path.write_bytes(path.read_bytes()[:-1] + b'x')

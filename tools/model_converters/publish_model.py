@@ -13,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('source', help='checkpoint file of a training run')
     parser.add_argument('out', help='.pth or .safetensors file to write; the hash is added before the file extension')
-    parser.add_argument('--config', help='config of the model (default: the one in the checkpoint)')
+    parser.add_argument(
+        '--config', help='config of the model (default: the one in the checkpoint, which needs --trust-checkpoint)'
+    )
     cli.add_trust_option(parser)
     return parser.parse_args()
 
