@@ -44,7 +44,7 @@ def main() -> None:
     from econvnext_mmdet.utils.files import check_writable, write_json
 
     if args.json:
-        check_writable(args.json)
+        check_writable(args.json, args.annotations, args.results)
     results = evaluate_files(args.annotations, args.results, args.iou_type, args.engine, args.classes)
     found, total = next(iter(results.values())).images
     if found < total:  # a low number suggests the results of another split

@@ -91,12 +91,19 @@ INTERVAL = Rule(
     lambda value: is_whole(value) and (value >= 1 or value == -1), 'a whole number of at least 1, or -1: never'
 )
 NAMES = Rule(lambda value: isinstance(value, str) or list_of(TEXT, '').accepts(value), 'a text, or a list of texts')
+FACTOR = Rule(lambda value: is_number(value) and 0 < value <= 1, 'a number above 0 and up to 1')
+MULTIPLIERS = Rule(
+    lambda value: isinstance(value, Mapping)
+    and all(isinstance(part, Mapping) and {*part} <= {'lr_mult', 'decay_mult'} for part in value.values()),
+    'a dict of dicts with lr_mult and decay_mult',
+)
 LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 
 # By the path of a setting without the numbers of list items. A star stands for a part of a name, and two for any path.
 RULES = {
     'model': SETTINGS,
     'model.backbone': TYPED,
+    'model.test_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match', 'nms_quadri', 'nms_rotated'),
     '*_dataloader': SETTINGS.or_none(),
     '*_dataloader.batch_size': whole(1),
     '*_dataloader.num_workers': whole(0),
@@ -137,6 +144,7 @@ RULES = {
     'optim_wrapper.optimizer.betas': list_of(number(0, 1), 'numbers from 0 to 1'),
     'optim_wrapper.paramwise_cfg': SETTINGS.or_none(),
     'optim_wrapper.paramwise_cfg.*_mult': number(0),
+    'optim_wrapper.paramwise_cfg.custom_keys': MULTIPLIERS,
     'param_scheduler': SETTINGS_OR_PARTS.or_none(),
     'param_scheduler.begin': whole(0),
     'param_scheduler.end': whole(1).or_none(),
@@ -146,7 +154,7 @@ RULES = {
     'param_scheduler.milestones': list_of(whole(0), 'whole numbers'),
     'param_scheduler.gamma': number(0),
     'param_scheduler.eta_min': number(0).or_none(),
-    'param_scheduler.start_factor': number(0, 1),
+    'param_scheduler.start_factor': FACTOR,
     'param_scheduler.end_factor': number(0, 1),
     'param_scheduler.factor': number(0),
     'default_hooks': SETTINGS.or_none(),

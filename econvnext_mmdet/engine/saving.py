@@ -96,7 +96,7 @@ def latest_checkpoint(folder: str) -> str | None:
     """
     paths = checkpoints_in(folder)
     if POINTER in _names_in(folder):
-        named = Path(folder, POINTER).read_text().strip()
+        named = Path(folder, POINTER).read_text(errors='surrogateescape').strip('\0 \n')
         inside = os.path.join(folder, os.path.basename(named))
         # The hook may write checkpoints to another folder.
         path = inside if os.path.isfile(inside) or not os.path.isfile(named) else named

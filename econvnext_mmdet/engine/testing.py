@@ -60,7 +60,7 @@ def test(
     check_values(cfg)
     if out is not None:
         check_extension(out, ('.pkl', '.pickle', '.json'), '--out')
-        check_writable(out)
+        check_writable(out, checkpoint)
     exported = is_exported(checkpoint)
     if exported and tta:
         raise UserError(f'--tta needs a checkpoint of PyTorch, and {checkpoint} is an exported file')

@@ -1,6 +1,8 @@
 """Training a config, for tools/train.py."""
 
+import math
 from collections.abc import Sequence
+from types import NoneType
 
 import torch
 from mmengine.config import Config
@@ -10,7 +12,7 @@ from ..models import EConvNeXt
 from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
 from ..weights.checkpoint import pretrained_of, read_checkpoint
-from .config_values import check_values
+from .config_values import check_values, is_whole
 from .runner import build_runner, check_before_run, is_first_process
 from .saving import latest_checkpoint, own_work_dir
 
@@ -49,10 +51,10 @@ def train(
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
-        if cfg.load_from:
-            read_checkpoint(cfg.load_from)
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = latest_checkpoint(cfg.work_dir)
+    if cfg.get('resume') and cfg.load_from:
+        _check_progress(cfg)
     if pretrained is not None:
         _start_from(cfg, pretrained)
     _check_frozen(cfg)
@@ -62,6 +64,30 @@ def train(
         check_before_run(cfg, splits, _trained_classes(cfg, splits))
         with own_work_dir(cfg.work_dir, bool(cfg.get('resume')), lock=is_first_process(cfg)):
             build_runner(cfg, splits).train()
+
+
+def _check_progress(cfg: Config) -> None:
+    """Check how far the training run has come that goes on.
+
+    Raises:
+        UserError: The checkpoint does not say it, or the run has come further than the config trains.
+    """
+    path, settings = cfg.load_from, cfg.get('train_cfg') or {}
+    meta = read_checkpoint(path).meta
+    for key in ('epoch', 'iter'):
+        most = settings.get(f'max_{key}s', math.inf)
+        if not is_whole(meta.get(key)) or meta[key] < 0:
+            raise UserError(
+                f'{path} is no checkpoint of a training run: its {key} is {meta.get(key)!r}, and a whole number was '
+                'expected. To start from its weights only, set load_from, without --resume.'
+            )
+        if meta[key] > most:
+            raise UserError(
+                f'{path} is from {key} {meta[key]}, and the config trains until {most}; raise train_cfg.max_{key}s, or '
+                'give an earlier checkpoint'
+            )
+    if not isinstance(meta.get('seed'), (int, NoneType)):
+        raise UserError(f'{path} is damaged: its seed is {meta["seed"]!r}. Give another checkpoint.')
 
 
 def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import redirect_stdout
@@ -270,8 +269,8 @@ class CocoEvaluator:
         height, width = self.image_sizes[image_id]
         if isinstance(mask, list) and are_polygons(mask):
             rle = mask_utils.merge(mask_utils.frPyObjects(mask, height, width))
-        elif is_rle(mask) and isinstance(mask['counts'], list) and sum(mask['counts']) == math.prod(mask['size']):
-            rle = mask_utils.frPyObjects(mask, *mask['size'])
+        elif is_rle(mask) and [height, width] == mask['size'] and sum(mask['counts']) == height * width:
+            rle = mask_utils.frPyObjects(mask, height, width)
         else:
             return entry
         return {**entry, 'segmentation': dict(size=rle['size'], counts=rle['counts'].decode())}

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_readable
 
 # The types of the fields that MMDetection uses as keys or in computations, and their names in messages.
 NAME = ((str,), 'a string')
 ID = ((int, str), 'a whole number or a string')
 SIZE = ((int, float), 'a number')
 SIDES = ('height', 'width')
+FAR = 1e6  # pixels
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
 
 
@@ -82,6 +83,9 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
                 ids[part].add(entry['id'])
                 whole[part].append(entry)
     names = [category['name'] for category in whole['categories']]
+    for name in names:
+        if not is_readable(name):
+            yield 'categories without a readable name', f'a category is named {name!r}; expected visible characters'
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield 'categories with the same name', f'{names.count(name)} categories are named {name!r}'
     for entry in whole['annotations']:
@@ -160,10 +164,14 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
 def are_polygons(mask: list) -> bool:
     """Whether a list holds polygons, which are lists of coordinate pairs.
 
-    The first polygon must have at least three pairs, because pycocotools treats a list of four numbers as a box.
+    The first polygon must have at least three pairs, because pycocotools treats a list of four numbers as a box. A
+    coordinate beyond :data:`FAR` could crash its C code.
     """
     try:
-        return len(mask[0]) >= 6 and all(len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) for polygon in mask)
+        return len(mask[0]) >= 6 and all(
+            len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) and max(map(abs, polygon), default=0) < FAR
+            for polygon in mask
+        )
     except TypeError:  # an item is not a list, or holds something other than numbers
         return False
 
@@ -174,7 +182,7 @@ def is_rle(mask: Any) -> bool:
         not isinstance(mask, dict)
         or not isinstance(mask.get('size'), list)
         or len(mask['size']) != 2
-        or not all(isinstance(side, int) for side in mask['size'])
+        or not all(isinstance(side, int) and side > 0 for side in mask['size'])
     ):
         return False
     counts = mask.get('counts')

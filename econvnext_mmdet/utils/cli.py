@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import io
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 # The signals with which a cluster ends a job, and a terminal that is closed. Windows has no SIGHUP.
 STOPPING = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+DELAY = 0.01  # seconds after a fork until a signal that came during it ends the process
 
 
 def is_trusted() -> bool:
@@ -194,6 +196,12 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
     for number in STOPPING:
         if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
             signal.signal(number, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    # The names of files and classes may hold characters that a terminal cannot show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
         with only_weights():
             main()
@@ -221,19 +229,53 @@ class _Stopped(KeyboardInterrupt):
     """A signal that ends the process, such as SIGTERM."""
 
 
+class _Fork:
+    """Whether this process is forking, and the signal that came meanwhile.
+
+    Python discards an exception that is raised in a callback of a fork, such as that of the module logging.
+    """
+
+    running = False
+    number: int | None = None
+
+
 def _stop(number: int, _: Any) -> None:
-    raise _Stopped(number)
+    if _Fork.running:
+        _Fork.number = number
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise _Stopped(number)
+
+
+def _before_fork() -> None:
+    _Fork.running = True
+
+
+def _after_fork() -> None:
+    _Fork.running = False
+    if _Fork.number is not None:  # this function is such a callback, so the signal must wait until it has ended
+        number, _Fork.number = _Fork.number, None
+        signal.signal(signal.SIGALRM, lambda *_: _stop(number, None))
+        signal.setitimer(signal.ITIMER_REAL, DELAY)
 
 
 def _forget_stop() -> None:
     for number in STOPPING:
         if signal.getsignal(number) is _stop:
             signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# A pool of processes ends its workers with SIGTERM. As an exception, it could be lost there, and the pool would wait.
+def _in_child() -> None:
+    """A pool of processes ends its workers with SIGTERM. As an exception, it could be lost, and the pool would wait."""
+    _Fork.running, _Fork.number = False, None
+    _forget_stop()
+
+
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_stop)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -19,6 +19,8 @@ from mmengine.runner import Runner
 from .errors import UserError, did_you_mean
 from .signatures import parameters_of
 
+RUNS = (Runner.train.__code__, Runner.val.__code__, Runner.test.__code__)
+
 
 def load_config(
     path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none'
@@ -163,16 +165,23 @@ def explain_user_errors() -> Iterator[None]:
             raise UserError(
                 f'the config names a type that is not registered; check its name and custom_imports: {error.args[0]}'
             ) from error
+        resumed = _being_resumed(error)
+        advice = 'Correct its settings; log_level=DEBUG shows where the error was raised.'
         if kinds or _is_read_by_runner(error):
             # Whatever goes wrong in a constructor, a setting was wrong. The traceback may help to find which one.
-            print_log(''.join(traceback.format_exception(error)), logger='current', level=logging.DEBUG)
             place = ' > '.join(kind.__name__ for kind in kinds) or 'the runner'
-            reason = ' '.join(f'{type(error).__name__}: {text}'.split())[:500]
-            raise UserError(
-                f'cannot build {place} from the config: {reason}. Correct its settings; log_level=DEBUG shows where '
-                'the error was raised.'
-            ) from error
-        raise
+            problem = f'cannot build {place} from the config'
+        elif resumed:
+            problem = f'cannot go on from {resumed}'
+            advice = 'It is damaged, or another program or config made it. Give another checkpoint.'
+        elif _is_before_second_step(error):
+            problem = 'the config was accepted, and then its first step failed'
+        else:
+            raise
+        print_log(''.join(traceback.format_exception(error)), logger='current', level=logging.DEBUG)
+        function = _frames(error)[-1].f_code.co_name
+        reason = ' '.join(f'{type(error).__name__}: {text or f"raised in {function}"}'.split())[:500]
+        raise UserError(f'{problem}: {reason}. {advice}') from error
 
 
 def _frames(error: Exception) -> list[FrameType]:
@@ -195,3 +204,22 @@ def _is_read_by_runner(error: Exception) -> bool:
         and frame.f_code.co_name.startswith(('__init__', 'build_', 'register_', 'setup_', 'from_cfg'))
         for frame in _frames(error)
     )
+
+
+def _being_resumed(error: Exception) -> str | None:
+    """The checkpoint that MMEngine's runner was reading when an error was raised, or None if it was reading none."""
+    return next(
+        (frame.f_locals['filename'] for frame in _frames(error) if frame.f_code is Runner.resume.__code__),
+        None,
+    )
+
+
+def _is_before_second_step(error: Exception) -> bool:
+    """Whether an error was raised by a library before a runner had done a step, when nothing shows that it can.
+
+    An error in this package would be a bug of ours.
+    """
+    frames = _frames(error)
+    runner = next((frame.f_locals['self'] for frame in frames if frame.f_code in RUNS), None)
+    ours = str(Path(__file__).resolve().parents[1])
+    return runner is not None and runner.iter == 0 and not frames[-1].f_code.co_filename.startswith(ours)

@@ -174,14 +174,21 @@ def check_extension(path: str, extensions: Sequence[str], what: str) -> None:
         raise UserError(f'expected the file extension {" or ".join(extensions)} for {what}; got {path}')
 
 
-def check_writable(path: str) -> None:
+def check_writable(path: str, *read: str) -> None:
     """Check that a file can be written, and create its folder. Call it before hours of work, not after them.
 
+    Args:
+        path: The file.
+        read: Files that the same run reads, and must not replace.
+
     Raises:
+        UserError: The file is one of those that are read.
         OSError: The file cannot be written. The error names the path that is in the way.
     """
     if Path(path).is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in read):
+        raise UserError(f'{path} is to be read and to be written; give another name for the file to write')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(Path(path)) as part:
         part.touch()

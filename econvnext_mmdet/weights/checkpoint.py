@@ -17,9 +17,9 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..utils.cli import only_weights
-from ..utils.errors import UserError, examples
+from ..utils.errors import UserError, examples, is_readable
 from ..utils.files import whole_file
-from .unpickling import load_pth, use_safe_handlers
+from .unpickling import load_pth, use_safe_handlers, without_program
 
 # The formats that write_checkpoint knows.
 CHECKPOINT_EXTENSIONS = ('.pth', '.safetensors')
@@ -120,12 +120,26 @@ def _check_layout(checkpoint: Any, path: str) -> None:
                 f'{expected} was expected. Give another file.'
             )
     for what, names in (('tensors', state), ('classes', classes)):
-        others = [name for name in names if not isinstance(name, str)]
+        others = [name for name in names if not is_readable(name)]
         if others:
             raise UserError(
                 f'{path} is damaged, or another program wrote it: {len(others)} of its {what} have names that are no '
-                f'texts, for example {others[0]!r}. Give another file.'
+                f'readable texts, for example {others[0]!r}. Give another file.'
             )
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and not _is_plain(tensor):
+            form = f'{tensor.dtype}, {tensor.layout}, on {tensor.device}'.replace('torch.', '')
+            raise UserError(
+                f'{path} holds the tensor {name} in a form that no network here takes ({form}). Save the weights as '
+                'plain tensors of floating-point numbers or integers, on the CPU, and before they are quantised.'
+            )
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor holds numbers that a network can copy as they are."""
+    plain = value.layout is torch.strided and not (value.is_nested or value.is_quantized or value.is_meta)
+    # Only some operations know the numbers of 8 bits.
+    return plain and not value.is_complex() and (not value.is_floating_point() or value.element_size() > 1)
 
 
 def check_finite(state: dict[str, Tensor], path: str) -> None:
@@ -139,6 +153,9 @@ def check_finite(state: dict[str, Tensor], path: str) -> None:
         UserError: Some are infinite or not a number.
     """
     bad = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    negative = [key for key, value in state.items() if key.endswith('running_var') and bool((value < 0).any())]
+    if negative:
+        raise UserError(f'{path} is damaged: it has negative variances ({examples(negative)}). Give another file.')
     if bad:
         raise UserError(
             f'{path} has numbers that are infinite or not a number in {len(bad)} of {len(state)} tensors '
@@ -210,7 +227,7 @@ def load_safetensors(path: str, map_location: Any = None) -> dict[str, Any]:
 
     with safe_open(path, framework='pt', device=str(map_location or 'cpu')) as file:
         meta = json.loads((file.metadata() or {}).get('meta', '{}'))
-        return dict(meta=meta, state_dict={key: file.get_tensor(key) for key in file.keys()})
+        return without_program(dict(meta=meta, state_dict={key: file.get_tensor(key) for key in file.keys()}))
 
 
 @CheckpointLoader.register_scheme(prefixes=('file:', r'https?://.*\.safetensors$'))
@@ -324,4 +341,7 @@ def _wrong_hash(path: str, difference: str) -> UserError:
 
 
 def _first_line(error: Exception) -> str:
+    """The first line of a message, without PyTorch's advice to run the code in a file."""
+    if 'weights_only' in str(error):
+        return 'it has another format than the .pth files of PyTorch'
     return (str(error).strip().splitlines() or [''])[0].rstrip('.') or type(error).__name__

@@ -44,6 +44,8 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
     checkpoint = read_checkpoint(source)
     if cfg is None:
         cfg = _config_in(checkpoint, source)
+    if 'model' not in cfg:
+        raise UserError(f'the config for {source} has no "model". Give the config of its model with --config.')
     expected = _outputs(cfg, checkpoint, source)
     meta = {key: value for key, value in checkpoint.meta.items() if key != 'hook_msgs'}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,13 @@ def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:
     image = torch.rand(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         # The heads of two-stage detectors depend on proposals, which need the size of the image.
-        return _flat(model(image, [unscaled_sample(SHAPE)], mode='tensor'))
+        outputs = _flat(model(image, [unscaled_sample(SHAPE)], mode='tensor'))
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        raise UserError(
+            f'the outputs of the model with {path} are infinite or not a number, so its weights are damaged. Give '
+            'another checkpoint.'
+        )
+    return outputs
 
 
 def _flat(outputs: Any) -> list[Tensor]:

@@ -70,16 +70,27 @@ def load_pth(path: str, map_location: Any = None) -> Any:
     _check_sums(path)
     torch.serialization.add_safe_globals(SAFE)  # each time, because MMEngine's loader takes its list away again
     try:
-        return torch.load(path, map_location=map_location, weights_only=not is_trusted())
+        return without_program(torch.load(path, map_location=map_location, weights_only=not is_trusted()))
     except pickle.UnpicklingError as error:
         wanted = re.search(r'GLOBAL (\S+)|[Uu]nsupported (?:class|global|operand) (\S+)', str(error))
-        if wanted is None:
-            raise
+        if wanted is None or (wanted[1] or wanted[2]).isdigit():  # not a name, but a step that PyTorch does not know
+            raise UserError(
+                f'{path} was not loaded: it is damaged, or no program of PyTorch wrote it. Download or copy it again, '
+                'or give another file.'
+            ) from None
         raise UserError(
             f'{path} was not loaded: it asks for {wanted[1] or wanted[2]}, which no tensor needs, and loading it could '
             'run a program of its author. Get the weights from a source you trust, best as .safetensors. If you trust '
             f'this file, give --trust-checkpoint, or set {TRUST}=1 where there is no such option.'
         ) from None
+
+
+def without_program(checkpoint: Any) -> Any:
+    """A loaded checkpoint without the text that MMEngine runs as a config when training is resumed."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict) and not is_trusted():
+        meta.pop('config', None)
+    return checkpoint
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -196,6 +196,14 @@ def test_polygons_and_uncompressed_runs_in_results_are_masks():
     assert iou_types_of(CocoEvaluator(coco), polygons) == ['bbox']
 
 
+@pytest.mark.parametrize('mask', [[[0, 0, 1e9, 0, 1e9, 1e9]], dict(size=[-SIZE, -SIZE], counts=[0, SIZE**2])])
+def test_a_mask_in_the_results_that_could_crash_pycocotools_is_refused(mask):
+    coco, entries = make_scene()
+    entries[0]['segmentation'] = mask
+    with pytest.raises(UserError, match='entry 0 .* is not a detection: expected .* a segmentation'):
+        CocoEvaluator(coco).evaluate(entries, 'segm')
+
+
 def test_the_output_of_a_model_becomes_entries_of_a_results_file():
     entries = coco_entries(
         7,

@@ -5,6 +5,7 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.evaluation.coco_format import (
+    are_polygons,
     check_annotations,
     find_bad_masks,
     find_malformed,
@@ -82,6 +83,7 @@ def test_bad_masks_are_grouped_by_kind():
         (dict(size=[3, 4], counts=[-5, 17]), False),
         (dict(size=[3, 4], counts=b'o'), False),
         (dict(size=[3.0, 4], counts='o'), False),
+        (dict(size=[-3, -4], counts='o'), False),
         (dict(size=[3], counts='o'), False),
         (dict(size=[3, 4]), False),
         ([[1, 2, 3, 4, 5, 6]], False),
@@ -89,6 +91,19 @@ def test_bad_masks_are_grouped_by_kind():
 )
 def test_only_the_form_decides_what_is_an_rle(mask, expected):
     assert is_rle(mask) is expected
+
+
+@pytest.mark.parametrize('far', [1e9, -1e9, math.nan, math.inf])
+def test_a_polygon_that_could_crash_pycocotools_is_none(far):
+    assert are_polygons([[0, 0, 9, 0, 9, 9]]) and not are_polygons([[0, 0, 9, 0, 9, far]])
+
+
+@pytest.mark.parametrize('name', ['', ' ', '\ud800'])
+def test_a_category_has_a_readable_name(name):
+    coco, _ = make_scene()
+    coco['categories'][0]['name'] = name
+    with pytest.raises(UserError, match='malformed: a category is named .*; expected visible characters'):
+        check_annotations(coco)
 
 
 def test_characters_beyond_ascii_are_no_runs():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from econvnext_mmdet.datasets.inspection import inspect_config
+from econvnext_mmdet.engine.saving import latest_checkpoint
 from econvnext_mmdet.engine.testing import test as run_test
 from econvnext_mmdet.engine.training import train
 from econvnext_mmdet.evaluation.coco_eval import CocoEvaluator
@@ -38,6 +40,14 @@ CONTENTS = {
     'dataset_meta that is a text': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': 'cats'}},
     'classes that are a number': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': {'classes': 5}}},
     'names of classes that are numbers': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': {'classes': [1, 2]}}},
+    'a quantised tensor': {'a': torch.quantize_per_tensor(WEIGHT, 0.1, 0, torch.qint8)},
+    'a complex tensor': {'a': WEIGHT + 1j},
+    'numbers of 8 bits': {'a': WEIGHT.to(torch.float8_e4m3fn)},
+    'a sparse tensor': {'a': WEIGHT.to_sparse()},
+    'a tensor without content': {'a': torch.empty(2, device='meta')},
+    'a nested tensor': {'a': torch.nested.nested_tensor([WEIGHT, WEIGHT])},
+    'a negative variance': {'norm.running_var': WEIGHT - 1},
+    'a class without a readable name': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': {'classes': ['\ud800']}}},
     'an epoch that is a text': {'state_dict': {'a': WEIGHT}, 'meta': {'epoch': 'three', 'iter': None}},
 }
 WAYS = {
@@ -58,6 +68,49 @@ def test_a_checkpoint_with_a_wrong_content_is_named(way, content, shapes, tmp_pa
     with pytest.raises(UserError, match='net.pth') as caught:
         WAYS[way](path, load_config(DEMO, options(shapes, tmp_path / 'work')))
     assert '\n' not in str(caught.value) and not [*tmp_path.glob('work/*.pth'), *tmp_path.glob('out*')]
+
+
+PROGRESS = [
+    ('meta', 'epoch', 'x', 'is no checkpoint of a training run: its epoch is'),
+    ('meta', 'epoch', -5, 'is no checkpoint of a training run: its epoch is'),
+    ('meta', 'epoch', 10**30, 'is from epoch .*, and the config trains until 2'),
+    ('meta', 'iter', None, 'is no checkpoint of a training run: its iter is'),
+    ('meta', 'seed', 'x', 'its seed is'),
+    ('optimizer', None, None, 'cannot go on from'),
+    ('optimizer', None, [], 'cannot go on from'),
+    ('optimizer', None, {'state': {}, 'param_groups': []}, 'cannot go on from'),
+    ('message_hub', None, None, 'cannot go on from'),
+    ('message_hub', None, {'log_scalars': 5}, 'cannot go on from'),
+    ('param_schedulers', None, 'zz', 'cannot go on from'),
+]
+
+
+@pytest.mark.parametrize('part, key, value, says', PROGRESS)
+def test_a_checkpoint_with_a_wrong_progress_is_named(part, key, value, says, trained, shapes, tmp_path):
+    checkpoint = torch.load(trained[0] / 'epoch_1.pth', weights_only=False)
+    if key:
+        checkpoint[part][key] = value
+    else:
+        checkpoint[part] = value
+    torch.save(checkpoint, tmp_path / 'net.pth')
+    with pytest.raises(UserError, match=says) as caught:
+        train(load_config(DEMO, options(shapes, tmp_path / 'work')), resume=str(tmp_path / 'net.pth'))
+    assert 'net.pth' in str(caught.value) and not list(tmp_path.glob('work/*.pth'))
+
+
+def test_a_pointer_to_the_latest_checkpoint_may_be_damaged(trained, tmp_path):
+    shutil.copy(trained[0] / 'epoch_1.pth', tmp_path)
+    (tmp_path / 'last_checkpoint').write_bytes(b'\xff\xfe\x00epoch')
+    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_model_whose_outputs_are_no_numbers_is_not_published(trained, shapes, tmp_path):
+    checkpoint = torch.load(trained[0] / 'epoch_1.pth', weights_only=False)
+    checkpoint['state_dict']['backbone.stem.0.conv.weight'] *= 1e38
+    torch.save(checkpoint, tmp_path / 'net.pth')
+    with pytest.raises(UserError, match='the outputs of the model with .*net.pth are infinite or not a number'):
+        publish(str(tmp_path / 'net.pth'), str(tmp_path / 'out.pth'), load_config(DEMO, options(shapes, tmp_path)))
+    assert not list(tmp_path.glob('out*'))
 
 
 def test_an_image_of_too_many_pixels_is_named_and_skipped(trained, shapes, tmp_path, monkeypatch):

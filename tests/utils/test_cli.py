@@ -1,10 +1,14 @@
 import argparse
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from econvnext_mmdet.utils.cli import add_config_options, run_tool
-from econvnext_mmdet.utils.files import write_json
+from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.utils.files import check_writable, write_json
 
 
 def test_the_error_for_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch):
@@ -12,6 +16,41 @@ def test_the_error_for_an_output_that_cannot_be_written_is_one_line(tmp_path, ca
     monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
     run_tool(lambda: write_json(str(tmp_path / 'file' / 'numbers.json'), {}))
     assert capsys.readouterr().err == f'error: {tmp_path}/file: File exists\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_arrives_in_a_fork_ends_the_tool(number):
+    """Python discards an exception that is raised in a callback of a fork."""
+    program = f"""
+import os, time
+sent = []
+os.register_at_fork(before=lambda: sent or (sent.append(1), os.kill(os.getpid(), {int(number)})))
+from econvnext_mmdet.utils.cli import run_tool
+
+def main():
+    if not os.fork():
+        os._exit(0)
+    time.sleep(20)
+
+run_tool(main)
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count('\n')) == (128 + number, 1), done.stderr
+    assert done.stderr.startswith('interrupted')
+
+
+def test_a_name_that_is_not_utf8_is_printed():
+    program = "from econvnext_mmdet.utils.cli import run_tool; run_tool(lambda: print('a \\udcff b'))"
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'a \\udcff b\n'), done.stderr
+
+
+def test_a_file_that_is_read_is_not_replaced(tmp_path):
+    (tmp_path / 'gt.json').write_text('{}')
+    (tmp_path / 'link.json').symlink_to(tmp_path / 'gt.json')
+    with pytest.raises(UserError, match='link.json is to be read and to be written; give another name'):
+        check_writable(str(tmp_path / 'link.json'), str(tmp_path / 'gt.json'))
+    check_writable(str(tmp_path / 'new.json'), str(tmp_path / 'gt.json'))
 
 
 def test_options_may_be_numbers_lists_and_dicts(capsys):

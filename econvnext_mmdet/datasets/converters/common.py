@@ -17,7 +17,7 @@ from mmcv.image import imread
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from PIL import Image as PillowImage
 
-from ...utils.errors import UserError, examples
+from ...utils.errors import UserError, examples, is_readable
 from ...utils.files import check_writable, whole_file
 
 ORIENTATION = 0x0112  # the number of EXIF's tag
@@ -304,7 +304,18 @@ def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: Conver
         images: The images with their objects.
         classes: The classes in their order. Objects of other classes are dropped.
         summary: Receives the counts of what is kept, and one sentence per object that is dropped or clipped.
+
+    Raises:
+        UserError: A class has no readable name, or two have the same.
     """
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise UserError(f'two classes have the name {twice[0]!r}; give each class a name of its own')
+    unreadable = [name for name in classes if not is_readable(name)]
+    if unreadable:
+        raise UserError(
+            f'a class has the name {unreadable[0]!r}, which cannot be shown; give it a name with visible characters'
+        )
     ids = {label: i for i, label in enumerate(classes, 1)}
     coco: dict[str, list[dict]] = dict(
         categories=[dict(id=i, name=label) for label, i in ids.items()], images=[], annotations=[]

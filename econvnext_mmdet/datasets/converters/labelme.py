@@ -94,7 +94,7 @@ def _read(path: Path) -> dict | UserError:
     """The content of a file of LabelMe, or why it is none."""
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return UserError(f'cannot read {path.name} as JSON: {error}')
     shapes = content.get('shapes') if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.fileio import load
+import yaml
 from pycocotools import mask as mask_utils
 
 from ...utils.errors import UserError
@@ -87,14 +87,24 @@ def read_names(folder: Path) -> list[str]:
     if path.suffix != '.yaml':
         return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     try:
-        content = load(str(path))
-    except Exception as error:  # the errors of YAML have no base that is known here
-        raise UserError(f'cannot read {path}: {error}') from error
+        content = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # PyYAML lets a wrong date through as a ValueError
+        raise UserError(f'cannot read {path}: {" ".join(str(error).split())}') from error
     names = content.get('names') if isinstance(content, dict) else None
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        names = [names[i] for i in range(len(names))]
+    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
+        names = [names[key] for key in sorted(names, key=int)]
     if not names or not isinstance(names, list):
         raise UserError(f'{path} has no list "names" of the classes; give them with --classes')
+    # YAML reads the words no, yes and null as other values.
+    wrong = [name for name in names if type(name) not in (str, int, float)]
+    if wrong:
+        raise UserError(
+            f'{path}: {len(wrong)} of its {len(names)} "names" are read as no text, for example as a '
+            f'{type(wrong[0]).__name__}; put names in quotes, or give them with --classes'
+        )
+    stated = content.get('nc', len(names))
+    if stated != len(names):
+        raise UserError(f'{path} says nc: {stated}, and has {len(names)} names; correct it, or give --classes')
     return [str(name) for name in names]
 
 

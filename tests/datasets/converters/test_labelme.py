@@ -133,6 +133,15 @@ def test_a_size_that_is_no_number_is_not_used_and_groups_may_have_any_name(tmp_p
     assert item['bbox'] == [10, 20, 40, 60] and len(item['segmentation']) == 2
 
 
+def test_json_that_is_nested_too_deep_is_named(tmp_path):
+    write(tmp_path, 'a', shape('dog', SQUARE))
+    write(tmp_path, 'b', shape('dog', SQUARE))
+    (tmp_path / 'b.json').write_text('[' * 200_000)
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    (dropped,) = summary.dropped
+    assert 'cannot read b.json as JSON' in dropped
+
+
 def test_subfolders_are_splits_and_files_of_coco_are_not_read_again(tmp_path):
     write(tmp_path / 'train', 'a', shape('dog', SQUARE))
     write(tmp_path / 'val', 'a', shape('cat', SQUARE))

@@ -108,6 +108,29 @@ def test_files_in_another_encoding_are_named(tmp_path):
         read_names(tmp_path)
 
 
+@pytest.mark.parametrize(
+    'text, says',
+    [
+        ('names: [no, yes]', '2 of its 2 "names" are read as no text, for example as a bool; put names in quotes'),
+        ('names: [cat, null]', '1 of its 2 "names" are read as no text'),
+        ('names: &a [*a]', 'for example as a list'),
+        ('names: [cat]\nnc: 5', 'says nc: 5, and has 1 names'),
+        ('names: [cat, cat]', "two classes have the name 'cat'"),
+        ('names: ["\\uD800"]', 'cannot be shown|cannot read'),
+        ('names: ["", dog]', 'has the name .*, which cannot be shown'),
+        ('names: !!python/object/apply:os.system ["touch marker"]', 'cannot read .*data.yaml'),
+        ('names: ' + '[' * 5000, 'cannot read .*data.yaml'),
+    ],
+)
+def test_names_are_texts_and_each_is_there_once(text, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, '{}', 'a', '0 0.5 0.5 0.2 0.2')
+    (tmp_path / 'data.yaml').write_text(text)
+    with pytest.raises(UserError, match=says):
+        yolo_to_coco(str(tmp_path))
+    assert not (tmp_path / 'annotations').exists() and not (tmp_path / 'marker').exists()
+
+
 def test_errors_write_nothing(tmp_path):
     with pytest.raises(UserError, match='has no names of classes: expected one of data.yaml, .*, or --classes'):
         yolo_to_coco(str(tmp_path))
