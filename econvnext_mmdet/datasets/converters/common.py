@@ -333,7 +333,7 @@ def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: Conver
                 continue
             left, top, right, bottom = item.box
             box = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
-            if right <= left or bottom <= top or box[2] <= box[0] or box[3] <= box[1]:
+            if right <= left or bottom <= top or box[2] <= box[0] or box[3] <= box[1] or item.area == 0:
                 summary.dropped.append(f'{where}: no area inside the {picture.width} x {picture.height} image')
                 continue
             if box != item.box:

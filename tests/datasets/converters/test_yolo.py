@@ -56,6 +56,13 @@ def test_polygons_become_masks(tmp_path):
     assert item['area'] == mask_utils.area(rle) == 80 * 60
 
 
+def test_a_polygon_without_area_is_dropped(tmp_path):
+    write(tmp_path, '{}', 'a', '1 0.1 0.2 0.5 0.2 0.5 0.8 0.1 0.8', '0 0.1 0.1 0.2 0.2 0.1 0.1')
+    (summary,) = yolo_to_coco(str(tmp_path), classes=NAMES).values()
+    (dropped,) = summary.dropped
+    assert 'no area inside' in dropped and sum(summary.objects.values()) == 1
+
+
 @pytest.mark.parametrize('layout', ['{}/{split}', '{split}/{}'])
 def test_splits_are_folders(tmp_path, layout):
     for split, name in (('train', 'a'), ('train', 'b'), ('val', 'a')):
