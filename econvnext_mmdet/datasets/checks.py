@@ -12,11 +12,15 @@ from mmengine.logging import print_log
 from ..evaluation.coco_format import check_annotations, find_bad_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..utils.config import datasets_of, evaluate_masks, evaluators_of, is_classification, judges_parts, type_name
-from ..utils.errors import UserError, errors_in, examples
+from ..utils.errors import UserError, did_you_mean, errors_in, examples
 from .classification_checks import check_classification
 from .coco_by_name import CocoDatasetByName
 from .dataset_files import check_images, classes_of, is_local, is_xml, paths_of, read_annotations, registered_type
 from .xml_files import XMLNames
+
+# What the datasets of MMDetection read in filter_cfg, and the packages of these datasets.
+FILTERS = ('filter_empty_gt', 'min_size', 'bbox_min_size')
+OWNERS = ('mmdet.', __name__.partition('.')[0])
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
@@ -78,6 +82,7 @@ def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False)
         UserError: The first problem found. The message says in which file it is and what to do.
     """
     check_layout(dataset)
+    check_filter(dataset)
     coco = read_annotations(dataset)
     ann_file, folder = paths_of(dataset)
     with errors_in(ann_file):
@@ -134,6 +139,20 @@ def check_layout(dataset: dict) -> None:
     for kind, path in places.items():
         if not (os.path.isfile if kind == 'annotation file' else os.path.isdir)(path):
             raise UserError(f'no {kind} {path}: {layout}; {hint}')
+
+
+def check_filter(dataset: dict) -> None:
+    """Check that MMDetection knows the names in ``filter_cfg``. It ignores others, and filters nothing.
+
+    Raises:
+        UserError: It does not know one.
+    """
+    for name in dataset.get('filter_cfg') or ():
+        if name not in FILTERS and str(getattr(registered_type(dataset), '__module__', '')).startswith(OWNERS):
+            raise UserError(
+                f'filter_cfg of a {type_name(dataset)} has the unknown name {name!r}; '
+                + did_you_mean(name, FILTERS, f'it may have {", ".join(FILTERS)}')
+            )
 
 
 def check_classes(classes: Sequence[str], names: Sequence[str], in_order: str = '') -> tuple[list[str], list[str]]:

@@ -179,6 +179,8 @@ def explain_user_errors() -> Iterator[None]:
         else:
             raise
         print_log(''.join(traceback.format_exception(error)), logger='current', level=logging.DEBUG)
+        if 'Original Traceback' in text:  # of a worker; its last line has the error
+            text = text.splitlines()[-1]
         function = _frames(error)[-1].f_code.co_name
         reason = ' '.join(f'{type(error).__name__}: {text or f"raised in {function}"}'.split())[:500]
         raise UserError(f'{problem}: {reason}. {advice}') from error

@@ -64,6 +64,11 @@ MALFORMED = [
     ({'model.bbox_head.anchor_generator.strides': [8, 16]}, 'AssertionError'),
     ({'model.data_preprocessor.pad_size_divisor': 0}, 'first step failed: ZeroDivisionError'),
     ({'model.test_cfg.nms': {'type': 'nmss', 'iou_threshold': 0.5}}, "model.test_cfg.nms.type must be one of 'nms'"),
+    ({f'{DATASET}.filter_cfg': {'filter_empty': True}}, "unknown name 'filter_empty'; did you mean 'filter_empty_gt'"),
+    (
+        {f'{DATASET}.pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'Resize', 'scale': (0, 0)}]},
+        'first step failed: [^|]*$',
+    ),
     ({'param_scheduler': 'cosine'}, 'param_scheduler must be'),
     ({'param_scheduler': [{'type': 'CosineLR', 'end': 2}]}, r"param_scheduler\[0\].type is 'CosineLR'"),
     ({'param_scheduler': [{'type': 'LinearLR', 'begin': 5, 'end': 2}]}, 'ends at 2, .* begin at 5'),
