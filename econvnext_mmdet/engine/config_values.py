@@ -91,6 +91,7 @@ INTERVAL = Rule(
     lambda value: is_whole(value) and (value >= 1 or value == -1), 'a whole number of at least 1, or -1: never'
 )
 NAMES = Rule(lambda value: isinstance(value, str) or list_of(TEXT, '').accepts(value), 'a text, or a list of texts')
+PAIR = Rule(lambda value: list_of(whole(0), '').accepts(value) and len(value) == 2, 'a pair of whole numbers')
 FACTOR = Rule(lambda value: is_number(value) and 0 < value <= 1, 'a number above 0 and up to 1')
 MULTIPLIERS = Rule(
     lambda value: isinstance(value, Mapping)
@@ -103,6 +104,10 @@ LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 RULES = {
     'model': SETTINGS,
     'model.backbone': TYPED,
+    'model**.bbox_coder.target_stds': list_of(
+        Rule(lambda value: is_number(value) and value > 0, ''), 'numbers above 0'
+    ),
+    'model.test_cfg**.nms.iou_threshold': number(0, 1),
     'model.test_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match', 'nms_quadri', 'nms_rotated'),
     '*_dataloader': SETTINGS.or_none(),
     '*_dataloader.batch_size': whole(1),
@@ -132,6 +137,7 @@ RULES = {
     'train_cfg.max_iters': count(1),
     'train_cfg.val_begin': count(0),
     'train_cfg.val_interval': count(1),
+    'train_cfg.dynamic_intervals': list_of(PAIR, 'pairs: from which epoch or iteration, and the interval').or_none(),
     'optim_wrapper': SETTINGS.or_none(),
     'optim_wrapper.accumulative_counts': whole(1),
     'optim_wrapper.clip_grad': SETTINGS.or_none(),

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from .errors import UserError, did_you_mean
 from .signatures import parameters_of
@@ -52,6 +53,11 @@ def load_config(
         cfg.merge_from_dict(cfg_options or {})
     except (KeyError, TypeError, IndexError, AssertionError) as error:
         raise UserError(f'--cfg-options does not fit {path}: {error}') from error
+    if any(key.startswith('custom_imports') for key in cfg_options or {}):
+        try:
+            import_modules_from_strings(**cfg.custom_imports)  # MMEngine imports only those in the file
+        except Exception as error:  # whatever a module raises
+            raise UserError(f'--cfg-options: custom_imports failed: {type(error).__name__}: {error}') from error
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg

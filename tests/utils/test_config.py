@@ -76,3 +76,8 @@ def test_errors_of_the_libraries_are_explained(error, says):
 def test_other_errors_pass_unchanged():
     with pytest.raises(ZeroDivisionError), explain_user_errors():
         1 / 0  # noqa: B018
+
+
+def test_modules_that_an_option_names_are_imported():
+    with pytest.raises(UserError, match='custom_imports failed: ImportError: .*no_such_module'):
+        load_config(DEMO, {'custom_imports': dict(imports=['no_such_module'])})
