@@ -68,6 +68,7 @@ def narrow(kind, shapes, work_dir, epochs, folder='val', **options):
     return cfg
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('kind, epochs', [('ppyoloe', 80), ('yolov10', 90)])
 def test_detectors_overfit_sixteen_images_and_folding_keeps_the_detections(tmp_path, monkeypatch, kind, epochs):
     make_shapes(str(tmp_path / 'data'), num_train=16, num_val=1, size=(96, 96), seed=3)
