@@ -24,7 +24,7 @@ version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
     die "no '$PYTHON' here. Install Python 3.11 with venv and headers (Debian: python3.11-venv python3.11-dev), or set PYTHON."
 case $version in
     3.10 | 3.11 | 3.12) ;;
-    *) die "'$PYTHON' is Python $version; the stack needs 3.10, 3.11 (tested) or 3.12. Set PYTHON to one of these." ;;
+    *) die "'$PYTHON' is Python $version; the stack needs 3.10, 3.11 or 3.12. Set PYTHON to one of these." ;;
 esac
 [ -f "$stack" ] ||
     die "no file $stack. STACK may be $(ls requirements/stacks | sed 's/.txt$//' | paste -sd ' '), or empty for the pinned stack."
