@@ -23,7 +23,7 @@ from mmengine.utils import digit_version
 from ..utils.cli import TRUST, is_trusted
 from ..utils.errors import UserError
 
-# MMEngine reads all metafiles of MMDetection for a config of it. The loader in C takes a seventh of the time, and not every
+# To find a config of MMDetection, MMEngine reads all its metafiles. The loader in C takes a seventh of the time. Not every
 # build of PyYAML has it.
 SAFE_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
