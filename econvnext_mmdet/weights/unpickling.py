@@ -23,8 +23,8 @@ from mmengine.utils import digit_version
 from ..utils.cli import TRUST, is_trusted
 from ..utils.errors import UserError
 
-# To find a config of MMDetection, MMEngine reads all its metafiles. The loader in C takes a seventh of the time. Not every
-# build of PyYAML has it.
+# To find a config of MMDetection, MMEngine reads all its metafiles. The loader in C takes a seventh of the time. Some
+# builds of PyYAML lack it.
 SAFE_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
