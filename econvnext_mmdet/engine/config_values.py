@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from mmengine.config import Config
@@ -93,9 +94,15 @@ INTERVAL = Rule(
 NAMES = Rule(lambda value: isinstance(value, str) or list_of(TEXT, '').accepts(value), 'a text, or a list of texts')
 PAIR = Rule(lambda value: list_of(whole(0), '').accepts(value) and len(value) == 2, 'a pair of whole numbers')
 FACTOR = Rule(lambda value: is_number(value) and 0 < value <= 1, 'a number above 0 and up to 1')
-MULTIPLIERS = Rule(
+MULTIPLIERS = ('lr_mult', 'decay_mult')
+# Optimisers have names of their own, such as fix_lr, so only a similar name is a mistake.
+CUSTOM_KEYS = Rule(
     lambda value: isinstance(value, Mapping)
-    and all(isinstance(part, Mapping) and {*part} <= {'lr_mult', 'decay_mult'} for part in value.values()),
+    and all(
+        isinstance(part, Mapping)
+        and all(name in MULTIPLIERS or not get_close_matches(name, MULTIPLIERS, cutoff=0.8) for name in part)
+        for part in value.values()
+    ),
     'a dict of dicts with lr_mult and decay_mult',
 )
 LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
@@ -150,7 +157,7 @@ RULES = {
     'optim_wrapper.optimizer.betas': list_of(number(0, 1), 'numbers from 0 to 1'),
     'optim_wrapper.paramwise_cfg': SETTINGS.or_none(),
     'optim_wrapper.paramwise_cfg.*_mult': number(0),
-    'optim_wrapper.paramwise_cfg.custom_keys': MULTIPLIERS,
+    'optim_wrapper.paramwise_cfg.custom_keys': CUSTOM_KEYS,
     'param_scheduler': SETTINGS_OR_PARTS.or_none(),
     'param_scheduler.begin': whole(0),
     'param_scheduler.end': whole(1).or_none(),
