@@ -22,7 +22,8 @@ def test_the_error_for_an_output_that_cannot_be_written_is_one_line(tmp_path, ca
 def test_a_signal_that_arrives_in_a_fork_ends_the_tool(number):
     """Python discards an exception that is raised in a callback of a fork."""
     program = f"""
-import os, time
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 sent = []
 os.register_at_fork(before=lambda: sent or (sent.append(1), os.kill(os.getpid(), {int(number)})))
 from econvnext_mmdet.utils.cli import run_tool
