@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_utf8
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,6 @@ def is_whole(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number. True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a path can be written into a log. On Linux, a name may have any bytes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def whole(least: int, most: int | None = None) -> Rule:

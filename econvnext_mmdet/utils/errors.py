@@ -22,12 +22,21 @@ def examples(names: Sequence[str], most: int = 3) -> str:
     return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8. On Linux, a path may have any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_readable(name: object) -> bool:
     """Whether a name is a text with visible characters that can be written as UTF-8.
 
     JSON and pickles can hold half of a surrogate pair, which no file, font or terminal takes.
     """
-    return isinstance(name, str) and bool(name.strip()) and not any('\ud800' <= char <= '\udfff' for char in name)
+    return isinstance(name, str) and bool(name.strip()) and is_utf8(name)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
