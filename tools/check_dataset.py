@@ -50,6 +50,7 @@ def main() -> None:
     inspections = inspect_config(cfg, read_images=not args.annotations_only)
     print(*inspections, sep='\n\n', end='\n\n')
     if args.json:
+        check_writable(args.json, args.config, *(inspection.ann_file for inspection in inspections))
         write_json(args.json, as_data(inspections))
     check_settings(cfg, [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')])
     training = [inspection for inspection in inspections if inspection.split == 'train']

@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.errors import UserError, examples
-from ..utils.files import check_extension
+from ..utils.files import check_extension, check_writable
 from ..version import __version__
 from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, write_checkpoint
 from .loading import Differences, named_tensors
@@ -137,10 +137,12 @@ def convert_file(
     """Convert a file with :func:`convert` and write the result to ``out``, a ``.pth`` or ``.safetensors`` file.
 
     Raises:
-        UserError: See :func:`convert`. Also if ``out`` has a different file extension. Nothing is written.
+        UserError: See :func:`convert`. Also if ``out`` has a different file extension or is the source. Nothing is
+            written.
     """
     check_extension(out, CHECKPOINT_EXTENSIONS, 'the converted file')
     conversion = convert(source, arch, widen_factor, deepen_factor, classes)
+    check_writable(out, source)
     write_checkpoint(out, conversion.checkpoint)
     return conversion
 

@@ -123,7 +123,7 @@ def _check_size(content: bytes) -> None:
         before = step.name
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ParameterUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise UserError(
@@ -155,7 +155,7 @@ def read_pdparams(path: str) -> dict[str, np.ndarray]:
         with open(path, 'rb') as file:
             pickled = file.read()
         _check_size(pickled)
-        content = _ArrayUnpickler(io.BytesIO(pickled), encoding='latin1').load()
+        content = _ParameterUnpickler(io.BytesIO(pickled), encoding='latin1').load()
     except UserError as error:
         raise UserError(f'{path} is refused: {error}') from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -61,6 +62,17 @@ def test_check_dataset_refuses_the_settings_that_training_refuses(shapes, tmp_pa
     with pytest.raises(UserError, match="did you mean 'coco/bbox_mAP'"):
         runpy.run_path(str(ROOT / 'tools' / 'check_dataset.py'))['main']()
     assert '12 images' in capsys.readouterr().out  # what is known of the data is printed
+
+
+def test_check_dataset_does_not_replace_an_annotation_file(shapes, tmp_path, monkeypatch):
+    data = shutil.copytree(shapes, tmp_path / 'shapes')
+    file = data / 'annotations' / 'val.json'
+    content = file.read_bytes()
+    changes = as_options(options(data, tmp_path))
+    monkeypatch.setattr(sys, 'argv', ['check_dataset.py', DEMO, '--annotations-only', '--json', str(file), *changes])
+    with pytest.raises(UserError, match='val.json is to be read and to be written; give another name'):
+        runpy.run_path(str(ROOT / 'tools' / 'check_dataset.py'))['main']()
+    assert file.read_bytes() == content
 
 
 def test_an_option_without_a_value_is_a_usage_error():

@@ -282,6 +282,13 @@ def test_the_converted_file_must_end_in_pth_or_safetensors(tmp_path):
         convert_file(source('mini'), str(tmp_path / 'net.txt'), **factors('mini'))
 
 
+def test_the_converted_file_does_not_replace_the_source(tmp_path):
+    (tmp_path / 'net.pth').write_bytes(Path(source('mini')).read_bytes())
+    with pytest.raises(UserError, match='net.pth is to be read and to be written; give another name'):
+        convert_file(str(tmp_path / 'net.pth'), str(tmp_path / 'net.pth'), **factors('mini'))
+    assert (tmp_path / 'net.pth').read_bytes() == Path(source('mini')).read_bytes()
+
+
 def test_names_that_are_no_texts_are_an_error(tmp_path):
     """Found by fuzzing."""
     (tmp_path / 'a.pdparams').write_bytes(pickle.dumps({'a': np.zeros(2), True: np.zeros(2)}, 2))
