@@ -1,3 +1,4 @@
+import functools
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio import load
 from yapf.yapflib.yapf_api import FormatCode
 
 from econvnext_mmdet import EConvNeXt
@@ -26,6 +28,14 @@ def formatted_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', format_once)
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def metafiles_read_once():
+    """Read MMDetection's metafiles once. MMEngine reads all of them for a config that inherits one of MMDetection."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.utils.load', functools.cache(load))
         yield
 
 
