@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..evaluation.coco_format import find_bad_masks, find_malformed
 from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
-from ..utils.drawing import quiet_drawing
+from ..utils.drawing import LastPicture, draw
 from ..utils.errors import UserError
 from ..utils.files import check_pixels, is_inside, no_garbage_collection, whole_file
 from ..utils.fonts import use_font_for
@@ -612,7 +612,7 @@ def _drawn(dataset: BaseDataset, indices: Iterable[int]) -> Iterator[np.ndarray]
     # The metainfo of a ConcatDataset is a list if its parts differ.
     metainfo = next(detection_parts(dataset)).metainfo
     use_font_for(metainfo['classes'])
-    visualizer = DetLocalVisualizer()
+    visualizer = DetLocalVisualizer(vis_backends=[dict(type=LastPicture)])
     visualizer.dataset_meta = metainfo
     for i in indices:
         sample = dataset[int(i)]
@@ -622,6 +622,4 @@ def _drawn(dataset: BaseDataset, indices: Iterable[int]) -> Iterator[np.ndarray]
         # Those of one channel would be drawn in false colours.
         pixels = sample['inputs'].expand(3, -1, -1) if len(sample['inputs']) == 1 else sample['inputs']
         image = pixels.clamp(0, 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
-        with quiet_drawing():
-            visualizer.add_datasample('', np.ascontiguousarray(image), sample['data_samples'], draw_pred=False)
-        yield visualizer.get_image()
+        yield draw(visualizer, np.ascontiguousarray(image), sample['data_samples'], draw_pred=False)

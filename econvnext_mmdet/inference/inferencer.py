@@ -20,7 +20,7 @@ from ..deploy.predictors import ExportedPredictor, use_exported
 from ..deploy.runtime import is_exported
 from ..models.fuse import fuse
 from ..utils.config import tested_dataset
-from ..utils.drawing import color_type_of, quiet_drawing
+from ..utils.drawing import LastPicture, color_type_of, draw
 from ..utils.errors import UserError
 from ..utils.files import check_pixels
 from ..utils.fonts import use_font_for
@@ -86,7 +86,7 @@ class StrictInferencer(DetInferencer):
             use_exported(cfg, checkpoint)
         # Here the visualizer only draws. The visualizer of the config may also log to a service, or may be missing.
         visualizer = cfg.get('visualizer') or dict(type='DetLocalVisualizer')
-        cfg.visualizer = ConfigDict({**visualizer, 'vis_backends': None})
+        cfg.visualizer = ConfigDict({**visualizer, 'vis_backends': [dict(type=LastPicture)]})
         super().__init__(cfg, None if exported else checkpoint, device=device, show_progress=False)
         self.names: list[str] = list(self.model.dataset_meta['classes'])
         use_font_for(self.names)
@@ -164,12 +164,12 @@ class StrictInferencer(DetInferencer):
 
     def draw(self, item: Item, sample: DetDataSample, score_thr: float) -> np.ndarray:
         """Draw the detections above a threshold on the image of an item. The result is BGR."""
-        # MMDetection treats arrays as RGB when it draws, but as BGR when it runs the model.
         image = item.image
         if image is None:
             image = mmcv.imread(item.path, color_type_of(self.pipeline.transforms[0].from_file.color_type))
-        with quiet_drawing():
-            return self.visualize([image[..., ::-1]], [sample], return_vis=True, pred_score_thr=score_thr)[0][..., ::-1]
+        # Images are read as BGR, and drawn as RGB.
+        picture = draw(self.visualizer, image[..., ::-1], sample, draw_gt=False, pred_score_thr=score_thr)
+        return picture[..., ::-1]
 
 
 def _reason(path: str, error: Exception) -> str:

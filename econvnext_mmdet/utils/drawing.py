@@ -3,6 +3,47 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from mmengine.structures import BaseDataElement
+from mmengine.visualization import BaseVisBackend, Visualizer
+
+
+class LastPicture(BaseVisBackend):
+    """Keeps the last picture of a visualizer, for :func:`draw`."""
+
+    picture: np.ndarray
+
+    def __init__(self, save_dir: str | None = None):
+        """Called with the folder for files, of which there are none."""
+
+    def _init_env(self) -> None:
+        """Nothing to prepare."""
+
+    @property
+    def experiment(self) -> 'LastPicture':
+        return self
+
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs: Any) -> None:
+        self.picture = image
+
+
+def draw(visualizer: Visualizer, image: np.ndarray, sample: BaseDataElement, **options: Any) -> np.ndarray:
+    """Draw objects on an image. MMEngine's ``get_image`` draws the result once more, which blurs it in matplotlib 3.10.
+
+    Args:
+        visualizer: A visualizer with the backend :class:`LastPicture`.
+        image: The image: (H, W, 3), RGB, uint8.
+        sample: The objects.
+        options: Options of the visualizer's ``add_datasample``.
+
+    Returns:
+        The picture, in the format of the image.
+    """
+    with quiet_drawing():
+        visualizer.add_datasample('', image, sample, **options)
+    return visualizer.get_backend(LastPicture.__name__).picture
 
 
 def color_type_of(loaded: str) -> str:
