@@ -1,4 +1,5 @@
 import functools
+import gc
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,12 @@ from econvnext_mmdet.datasets.shapes import make_shapes
 from econvnext_mmdet.weights.paddle_names import to_torch_name
 
 from .helpers import DEMO, WIDEN, options, train_with_tool
+
+
+def pytest_collection_finish():
+    """Leave what the modules made out of the garbage collection, which each dataset of MMEngine starts."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)

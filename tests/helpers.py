@@ -1,9 +1,13 @@
 """What several test modules share. Fixtures are in conftest.py."""
 
 import json
+import multiprocessing
+import os
 import re
+import runpy
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -14,6 +18,9 @@ ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / 'configs' / 'demo' / 'retinanet_e_convnext_mini_shapes.py')
 # The widen_factor of the reduced networks of the reference implementation, by arch.
 WIDEN = dict(mini=0.25, tiny=0.125, small=0.125)
+
+FORKED = multiprocessing.get_context('forkserver')
+FORKED.set_forkserver_preload(['econvnext_mmdet', 'mmdet.apis', 'mmpretrain'])
 
 
 def assert_agrees(found, expected):
@@ -87,9 +94,30 @@ def as_options(changes):
 
 
 def tool(*args, **kwargs):
-    """Run a tool as a user does, and return its exit status, stdout and stderr."""
-    done = subprocess.run([sys.executable, *map(str, args)], cwd=ROOT, capture_output=True, text=True, **kwargs)
-    return done.returncode, done.stdout, done.stderr
+    """Run a tool as a user does, and return its exit status, stdout and stderr.
+
+    It runs in a fork of a process that has imported the libraries and done nothing else, because importing takes longer
+    than most tests. With options of ``subprocess.run``, it runs in a process of its own.
+    """
+    args = [str(arg) for arg in args]
+    if kwargs:
+        done = subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, text=True, **kwargs)
+        return done.returncode, done.stdout, done.stderr
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, 'out'), Path(folder, 'err')
+        process = FORKED.Process(target=_run_tool, args=(args, out, err))
+        process.start()
+        process.join()
+        return process.exitcode, out.read_text(), err.read_text()
+
+
+def _run_tool(args, out, err):
+    for number, path in ((1, out), (2, err)):
+        with open(path, 'wb') as file:
+            os.dup2(file.fileno(), number)
+    os.chdir(ROOT)
+    sys.argv = args
+    runpy.run_path(args[0], run_name='__main__')
 
 
 def train_with_tool(config, work_dir, changes):

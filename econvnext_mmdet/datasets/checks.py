@@ -83,7 +83,7 @@ def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False)
     """
     check_layout(dataset)
     check_filter(dataset)
-    coco = read_annotations(dataset)
+    coco = read_annotations(dataset, pycocotools)
     ann_file, folder = paths_of(dataset)
     with errors_in(ann_file):
         check_annotations(coco, pycocotools)

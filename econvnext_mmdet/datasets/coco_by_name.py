@@ -7,9 +7,17 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
+from ..utils.files import load_json
+
 
 class _CocoByName(COCO):
-    """MMDetection's COCO API, which returns category ids in the order of the names."""
+    """MMDetection's COCO API, which returns category ids in the order of the names, and reads UTF-16 too."""
+
+    def __init__(self, annotation_file: str):
+        super().__init__()
+        self.dataset = load_json(annotation_file, dict)
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: Sequence[str] = (), sup_names: Any = (), cat_ids: Any = ()) -> list:
         """One id for each name, or None for a name that the file lacks, so that places are labels."""

@@ -1,5 +1,6 @@
 """The files and classes that a dataset's config names."""
 
+import json
 import os
 from collections import defaultdict
 from typing import Any
@@ -11,6 +12,7 @@ from mmdet.registry import DATASETS
 
 from ..utils.errors import UserError
 from ..utils.files import load_json
+from .coco_by_name import CocoDatasetByName
 from .xml_files import XMLNames
 
 # A Mac writes an accent as a character of its own (Unicode's form NFD), other systems as one with its letter (NFC).
@@ -84,18 +86,33 @@ def classes_of(dataset: dict) -> list[str]:
     return list(classes)
 
 
-def read_annotations(dataset: dict) -> dict:
+def read_annotations(dataset: dict, pycocotools: bool = False) -> dict:
     """The annotations of a dataset, as the content of a file in COCO's format.
 
+    Args:
+        dataset: The config of a local dataset.
+        pycocotools: pycocotools will read the file for the evaluation. Defaults to False.
+
     Raises:
-        UserError: A file is missing or malformed.
+        UserError: A file is missing or malformed, or it has an encoding that pycocotools cannot read and must.
     """
     if is_xml(dataset):
         files = XMLNames(dataset)
         annotations = [dict(file_name=f'{name}.xml') for name in files.names()]
         check_images(annotations, files.xml_folder, files.ann_file, 'annotations')
         return files.as_coco()
-    return load_json(paths_of(dataset)[0], dict)
+    path = paths_of(dataset)[0]
+    coco = load_json(path, dict)
+    dataset_type = registered_type(dataset)
+    if pycocotools or dataset_type is None or not issubclass(dataset_type, CocoDatasetByName):
+        with open(path, 'rb') as file:
+            encoding = json.detect_encoding(file.read(4))
+        if encoding != 'utf-8':
+            raise UserError(
+                f'{path}: expected UTF-8 without a byte order mark, which is all that pycocotools reads; found '
+                f'{encoding}. Save the file in UTF-8, or use CocoDatasetByName and OfficialCocoMetric.'
+            )
+    return coco
 
 
 def spread(length: int, number: int) -> list[int]:

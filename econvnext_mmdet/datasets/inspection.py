@@ -276,7 +276,7 @@ def _inspect(dataset: dict, split: str, needs: dict[str, bool], read_images: boo
     ann_file, folder = paths_of(dataset)
     inspection, findings = Inspection(split, ann_file), _Findings()
     findings.attempt(check_layout, dataset)
-    coco = findings.attempt(read_annotations, dataset) if os.path.isfile(ann_file) else None
+    coco = findings.attempt(read_annotations, dataset, needs['pycocotools']) if os.path.isfile(ann_file) else None
     if coco is not None:
         with no_garbage_collection():
             by_kind: dict[str, list[str]] = defaultdict(list)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from ..utils.errors import UserError
+from ..utils.files import parse_json
 from ..version import __version__
 
 PRODUCER = 'econvnext_mmdet'
@@ -99,9 +100,9 @@ class Metadata:
                     'version',
                 )
             }
-            names = json.loads(texts['names'])
+            names = parse_json(texts['names'])
             numbers = {
-                key: json.loads(texts[key])
+                key: parse_json(texts[key])
                 for key in ('imgsz', 'short_side', 'stride', 'mean', 'std', 'mask_threshold', 'test_cfg')
             }
             return cls(

@@ -1,6 +1,7 @@
 """Checks of the content of COCO's annotation files, without MMDetection."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -117,7 +118,7 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def find_bad_masks(coco: dict) -> dict[str, list]:
@@ -168,9 +169,13 @@ def are_polygons(mask: list) -> bool:
     coordinate beyond :data:`FAR` could crash its C code.
     """
     try:
-        return len(mask[0]) >= 6 and all(
-            len(polygon) % 2 == 0 and math.isfinite(sum(polygon)) and max(map(abs, polygon), default=0) < FAR
-            for polygon in mask
+        return (
+            bool(mask)
+            and len(mask[0]) >= 6
+            and all(
+                len(polygon) % 2 == 0 and max(map(abs, polygon), default=0) < FAR and math.isfinite(sum(polygon))
+                for polygon in mask
+            )
         )
     except TypeError:  # an item is not a list, or holds something other than numbers
         return False

@@ -1,9 +1,9 @@
 """Reading the scalars that MMEngine logs during a training run."""
 
-import json
 from pathlib import Path
 
 from ..utils.errors import UserError
+from ..utils.files import parse_json
 
 
 def read_scalars(path: str) -> list[dict]:
@@ -36,7 +36,7 @@ def read_scalars(path: str) -> list[dict]:
 def _parse(line: bytes) -> dict | None:
     """The JSON object in a line, or None if there is none."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return None
     return entry if isinstance(entry, dict) else None

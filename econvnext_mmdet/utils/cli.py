@@ -208,7 +208,7 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
     except BaseException as raised:
         # A library may turn Ctrl-C into an error of its own, as MMEngine does while it formats a config.
         error = next((error for error in _causes(raised) if isinstance(error, KeyboardInterrupt)), raised)
-        if not isinstance(error, (UserError, OSError, KeyboardInterrupt)):
+        if not isinstance(error, (UserError, OSError, MemoryError, KeyboardInterrupt)):
             raise
         if isinstance(error, OSError) and error.errno is None:
             raise  # not from the operating system
@@ -297,6 +297,8 @@ def _print_error(error: BaseException, when_interrupted: str) -> int:
     elif isinstance(error, OSError):
         place = f'{error.filename}: ' if error.filename else ''
         print(f'error: {place}{error.strerror}', file=sys.stderr)
+    elif isinstance(error, MemoryError):
+        print(f'error: there is too little memory. {error}'.rstrip(), file=sys.stderr)
     else:
         print(f'error: {error}', file=sys.stderr)
     return 1

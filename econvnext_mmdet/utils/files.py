@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import math
 import os
 import tempfile
 import warnings
@@ -11,12 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from PIL import Image
 
 from .errors import UserError
 
 MOST_PIXELS = 2**27  # 0.4 GB in colour; an image of 11585 x 11585 pixels
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
+MOST_DIGITS = 300  # a number with more is larger than any float
+MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
+# The loader in C takes a seventh of the time. Some builds of PyYAML lack it.
+SAFE_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
 @contextmanager
@@ -31,6 +37,56 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that somebody else wrote.
+
+    Args:
+        text: A text, or bytes in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Raises:
+        ValueError: The text is not JSON, is nested too deep for Python, or has a number that is too large for a float.
+    """
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise ValueError('its lists and objects are nested too deep') from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f'it has a number of {len(digits)} digits')
+    return int(digits)
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """Parse YAML that somebody else wrote, without running the functions that its tags name.
+
+    Raises:
+        ValueError: The text is not YAML, is nested too deep for Python, or is so small and repeats so much that going
+            through it would take years.
+    """
+    try:
+        content = yaml.load(text, SAFE_YAML)
+        if _number_of_values(content, {}) > MOST_VALUES:
+            raise ValueError(f'its aliases (*NAME) repeat parts until it has more than {MOST_VALUES} values')
+    except yaml.YAMLError as error:
+        raise ValueError(' '.join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError('its lists and mappings are nested too deep') from None
+    return content
+
+
+def _number_of_values(value: Any, known: dict[int, float]) -> float:
+    """The number of values in a tree, in which a part counts in each place where it is."""
+    if not isinstance(value, (dict, list, tuple)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # if it holds itself
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_number_of_values(part, known) for part in parts)
+    return known[id(value)]
+
+
 def load_json(path: str, kind: type[dict] | type[list]) -> Any:
     """Read a JSON file.
 
@@ -43,11 +99,9 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
     """
     try:
         with no_garbage_collection():
-            content = json.loads(Path(path).read_bytes())  # which finds out whether it is UTF-8, UTF-16 or UTF-32
+            content = parse_json(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f'cannot read {path} as JSON: {error}') from None
-    except RecursionError:
-        raise UserError(f'cannot read {path} as JSON: its lists and objects are nested too deep') from None
     if not isinstance(content, kind):
         if kind is dict:
             expected = 'an annotation file: an object with images, annotations and categories'

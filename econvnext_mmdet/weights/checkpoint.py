@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..utils.cli import only_weights
 from ..utils.errors import UserError, examples, is_readable
-from ..utils.files import whole_file
+from ..utils.files import parse_json, whole_file
 from .unpickling import load_pth, use_safe_handlers, without_program
 
 # The formats that write_checkpoint knows.
@@ -226,7 +226,7 @@ def load_safetensors(path: str, map_location: Any = None) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework='pt', device=str(map_location or 'cpu')) as file:
-        meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+        meta = parse_json((file.metadata() or {}).get('meta', '{}'))
         return without_program(dict(meta=meta, state_dict={key: file.get_tensor(key) for key in file.keys()}))
 
 

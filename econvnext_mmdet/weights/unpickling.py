@@ -15,17 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from mmengine.fileio import PickleHandler, YamlHandler, register_handler
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
 from ..utils.cli import TRUST, is_trusted
 from ..utils.errors import UserError
-
-# To find a config of MMDetection, MMEngine reads all its metafiles. The loader in C takes a seventh of the time. Some
-# builds of PyYAML lack it.
-SAFE_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+from ..utils.files import parse_yaml
 
 
 def _statistic(owner: type, name: str) -> Any:
@@ -132,7 +128,7 @@ class PlainYamlHandler(YamlHandler):
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         with _one_error('YAML'):
-            return super().load_from_fileobj(file, **{'Loader': SAFE_YAML, **kwargs})
+            return parse_yaml(file.read())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from econvnext_mmdet.datasets.checks import check_datasets
 from econvnext_mmdet.datasets.classes import unify_classes
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.model import build_model
@@ -42,6 +43,20 @@ def instances(cfg):
         Path(item['img_path']).name: [(*instance['bbox'], instance['bbox_label']) for instance in item['instances']]
         for item in DATASETS.build(copy.deepcopy(cfg.train_dataloader.dataset))
     }
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_annotations_may_have_other_encodings(cfg, encoding):
+    expected = instances(cfg)
+    for split in ('train', 'val'):
+        path = Path(cfg.root, 'annotations', f'{split}.json')
+        path.write_text(path.read_text(), encoding=encoding)
+    unify_classes(cfg, ['train', 'val'])
+    check_datasets(cfg, ['train', 'val'])
+    assert instances(cfg) == expected
+    cfg.val_evaluator.type = 'CocoMetric'
+    with pytest.raises(UserError, match=f'val.json: expected UTF-8 without a byte order mark.* found {encoding}'):
+        check_datasets(cfg, ['val'])
 
 
 def test_labels_follow_the_names_and_not_the_file(cfg):

@@ -96,6 +96,7 @@ def test_only_the_form_decides_what_is_an_rle(mask, expected):
 @pytest.mark.parametrize('far', [1e9, -1e9, math.nan, math.inf])
 def test_a_polygon_that_could_crash_pycocotools_is_none(far):
     assert are_polygons([[0, 0, 9, 0, 9, 9]]) and not are_polygons([[0, 0, 9, 0, 9, far]])
+    assert not are_polygons([]) and not are_polygons([[0, 0, 9, 0, 9, 10**400]])
 
 
 @pytest.mark.parametrize('name', ['', ' ', '\ud800'])

@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from econvnext_mmdet.utils.errors import UserError
-from econvnext_mmdet.utils.files import check_extension, check_writable, load_json, whole_file, whole_folder, write_json
+from econvnext_mmdet.utils.files import (
+    check_extension,
+    check_writable,
+    load_json,
+    parse_yaml,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def test_json_is_read_back(tmp_path):
@@ -20,12 +28,24 @@ def test_json_is_read_back(tmp_path):
         ('[]', dict, 'expected an annotation file: an object with images, annotations and categories'),
         ('{}', list, 'expected a results file: a list with one entry per detection'),
         ('[' * 100000, list, 'nested too deep'),
+        (f'[1{"0" * 400}]', list, 'it has a number of 401 digits'),
     ],
 )
 def test_wrong_json_is_an_error(tmp_path, content, kind, says):
     (tmp_path / 'x.json').write_text(content)
     with pytest.raises(UserError, match=says):
         load_json(str(tmp_path / 'x.json'), kind)
+
+
+def test_yaml_is_read_unless_it_hides_more_than_it_holds():
+    assert parse_yaml('a: &a [1, 2]\nb: [*a, *a]') == {'a': [1, 2], 'b': [[1, 2], [1, 2]]}
+    levels = [f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 10)]
+    for bomb in ('\n'.join(['a0: &a0 [0]', *levels]), 'a: &a [*a]'):
+        with pytest.raises(ValueError, match='repeat parts until it has more than 10000000 values'):
+            parse_yaml(bomb)
+    for wrong, says in (('a: [', 'node content'), ('[' * 100000, 'too deep'), ('2020-99-99', 'month')):
+        with pytest.raises(ValueError, match=says):
+            parse_yaml(wrong)
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])

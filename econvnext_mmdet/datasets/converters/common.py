@@ -221,8 +221,10 @@ def read_text(path: Path) -> str:
     """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
     Raises:
-        UserError: The file has another encoding.
+        UserError: The file has another encoding, or it is a device or a pipe, which may never end.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f'{path} is not a file')
     content = path.read_bytes()
     try:
         return content.decode('utf-16' if content.startswith((b'\xff\xfe', b'\xfe\xff')) else 'utf-8-sig')

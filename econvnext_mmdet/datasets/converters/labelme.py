@@ -1,6 +1,5 @@
 """Conversion of LabelMe's JSON files to COCO's JSON with masks."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from ...utils.errors import UserError
+from ...utils.files import parse_json
 from .common import (
     Annotated,
     ConversionSummary,
@@ -93,8 +93,8 @@ def labelme_to_coco(
 def _read(path: Path) -> dict | UserError:
     """The content of a file of LabelMe, or why it is none."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         return UserError(f'cannot read {path.name} as JSON: {error}')
     shapes = content.get('shapes') if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 from pycocotools import mask as mask_utils
 
 from ...utils.errors import UserError
+from ...utils.files import parse_yaml
 from .common import (
     Annotated,
     ConversionSummary,
@@ -87,9 +87,9 @@ def read_names(folder: Path) -> list[str]:
     if path.suffix != '.yaml':
         return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     try:
-        content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # PyYAML lets a wrong date through as a ValueError
-        raise UserError(f'cannot read {path}: {" ".join(str(error).split())}') from error
+        content = parse_yaml(read_text(path))
+    except ValueError as error:
+        raise UserError(f'cannot read {path} as YAML: {error}') from error
     names = content.get('names') if isinstance(content, dict) else None
     if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
         names = [names[key] for key in sorted(names, key=int)]

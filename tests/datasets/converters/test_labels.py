@@ -1,6 +1,7 @@
 """Instance label images to COCO with masks."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -85,6 +86,17 @@ def test_text_files_are_splits(cells):
     assert [summary.images for summary in labels_to_coco(str(root), 'nucleus').values()] == [2, 1]
     summaries = labels_to_coco(str(root), 'nucleus', val_fraction=0.34)
     assert [summary.images for summary in summaries.values()] == [2, 1]
+
+
+def test_a_list_that_never_ends_is_an_error(cells):
+    root, _ = cells
+    (root / 'train.txt').symlink_to('/dev/zero')
+    with pytest.raises(UserError, match='train.txt is not a file'):
+        labels_to_coco(str(root), 'nucleus')
+    (root / 'train.txt').unlink()
+    os.mkfifo(root / 'train.txt')
+    with pytest.raises(UserError, match='train.txt is not a file'):
+        labels_to_coco(str(root), 'nucleus')
 
 
 def test_images_that_cannot_be_used_are_named(cells):

@@ -120,7 +120,7 @@ def test_files_in_another_encoding_are_named(tmp_path):
     [
         ('names: [no, yes]', '2 of its 2 "names" are read as no text, for example as a bool; put names in quotes'),
         ('names: [cat, null]', '1 of its 2 "names" are read as no text'),
-        ('names: &a [*a]', 'for example as a list'),
+        ('names: &a [*a]', 'as YAML: its aliases'),
         ('names: [cat]\nnc: 5', 'says nc: 5, and has 1 names'),
         ('names: [cat, cat]', "two classes have the name 'cat'"),
         ('names: ["\\uD800"]', 'cannot be shown|cannot read'),
