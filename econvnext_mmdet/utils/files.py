@@ -21,8 +21,9 @@ MOST_PIXELS = 2**27  # 0.4 GB in colour; an image of 11585 x 11585 pixels
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 MOST_DIGITS = 300  # a number with more is larger than any float
 MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
-# The loader in C takes a seventh of the time. Some builds of PyYAML lack it.
-SAFE_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+# The loader in C takes a seventh of the time, and crashes if a text is nested too deep. Some builds of PyYAML lack it.
+FAST_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+FAST_DEPTH = 1000
 
 
 @contextmanager
@@ -58,15 +59,17 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def parse_yaml(text: str | bytes) -> Any:
+def parse_yaml(text: str) -> Any:
     """Parse YAML that somebody else wrote, without running the functions that its tags name.
 
     Raises:
         ValueError: The text is not YAML, is nested too deep for Python, or is so small and repeats so much that going
             through it would take years.
     """
+    # Each level has a bracket, or begins further to the right than the level around it.
+    most_levels = text.count('[') + text.count('{') + max(map(len, text.splitlines()), default=0)
     try:
-        content = yaml.load(text, SAFE_YAML)
+        content = yaml.load(text, FAST_YAML if most_levels <= FAST_DEPTH else yaml.SafeLoader)
         if _number_of_values(content, {}) > MOST_VALUES:
             raise ValueError(f'its aliases (*NAME) repeat parts until it has more than {MOST_VALUES} values')
     except yaml.YAMLError as error:
@@ -143,7 +146,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to write. Its folder must exist by the time the block writes.
+
+    Raises:
+        UserError: The path is a device or a pipe, which renaming would replace.
+        OSError: The path is a folder, or the file cannot be written.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise UserError(f'{path} is a device or a pipe; give the name of a file to write')
     part = path.with_name(f'.part-{path.name}')  # keeps the file extension, which may decide the format
     try:
         yield part
@@ -236,11 +247,9 @@ def check_writable(path: str, *read: str) -> None:
         read: Files that the same run reads, and must not replace.
 
     Raises:
-        UserError: The file is one of those that are read.
+        UserError: The file is one of those that are read, or it is a device or a pipe.
         OSError: The file cannot be written. The error names the path that is in the way.
     """
-    if Path(path).is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in read):
         raise UserError(f'{path} is to be read and to be written; give another name for the file to write')
     Path(path).parent.mkdir(parents=True, exist_ok=True)

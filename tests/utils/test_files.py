@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,12 @@ def test_yaml_is_read_unless_it_hides_more_than_it_holds():
     for bomb in ('\n'.join(['a0: &a0 [0]', *levels]), 'a: &a [*a]'):
         with pytest.raises(ValueError, match='repeat parts until it has more than 10000000 values'):
             parse_yaml(bomb)
-    for wrong, says in (('a: [', 'node content'), ('[' * 100000, 'too deep'), ('2020-99-99', 'month')):
+    for wrong, says in (
+        ('a: [', 'node content'),
+        ('[' * 100000, 'too deep'),
+        ('- ' * 100000, 'too deep'),
+        ('2020-99-99', 'month'),
+    ):
         with pytest.raises(ValueError, match=says):
             parse_yaml(wrong)
 
@@ -63,6 +69,15 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     with whole_file(tmp_path / 'a.txt') as part:
         part.write_text('after')
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('a.txt', 'after')]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(UserError, match='pipe is a device or a pipe; give the name of a file'):
+        write_json(str(tmp_path / 'pipe'), [])
+    assert (tmp_path / 'pipe').is_fifo() and [path.name for path in tmp_path.iterdir()] == ['pipe']
+    with pytest.raises(IsADirectoryError):
+        write_json(str(tmp_path), [])
 
 
 def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
