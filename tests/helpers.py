@@ -105,13 +105,15 @@ def tool(*args, **kwargs):
         return done.returncode, done.stdout, done.stderr
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, 'out'), Path(folder, 'err')
-        process = FORKED.Process(target=_run_tool, args=(args, out, err))
+        process = FORKED.Process(target=_run_tool, args=(args, dict(os.environ), out, err))
         process.start()
         process.join()
         return process.exitcode, out.read_text(), err.read_text()
 
 
-def _run_tool(args, out, err):
+def _run_tool(args, environment, out, err):
+    os.environ.clear()
+    os.environ.update(environment)
     for number, path in ((1, out), (2, err)):
         with open(path, 'wb') as file:
             os.dup2(file.fileno(), number)
