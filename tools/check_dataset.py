@@ -39,18 +39,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
-    from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config
+    from econvnext_mmdet.datasets.inspection import annotation_files, as_data, draw_samples, has_errors, inspect_config
     from econvnext_mmdet.engine.config_checks import check_settings
     from econvnext_mmdet.utils.config import explain_user_errors, load_config
     from econvnext_mmdet.utils.files import check_writable, write_json
 
-    if args.json:
-        check_writable(args.json)
     cfg = load_config(args.config, args.cfg_options)
+    if args.json:
+        check_writable(args.json, args.config, *annotation_files(cfg))
     inspections = inspect_config(cfg, read_images=not args.annotations_only)
     print(*inspections, sep='\n\n', end='\n\n')
     if args.json:
-        check_writable(args.json, args.config, *(inspection.ann_file for inspection in inspections))
         write_json(args.json, as_data(inspections))
     check_settings(cfg, [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')])
     training = [inspection for inspection in inspections if inspection.split == 'train']

@@ -205,6 +205,11 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     return inspections
 
 
+def annotation_files(cfg: Config) -> set[str]:
+    """The annotation files that :func:`inspect_config` reads."""
+    return {ann_file for (ann_file, _), _ in _needs_by_file(cfg)}
+
+
 def has_errors(inspections: Iterable[Inspection]) -> bool:
     """Whether training or evaluation would fail or give wrong results."""
     return any(finding.severity == 'error' for inspection in inspections for finding in inspection.findings)
