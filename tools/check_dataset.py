@@ -26,27 +26,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--samples', type=int, default=9, metavar='N', help='number of samples to draw (default: %(default)s)'
     )
-    parser.add_argument('--json', metavar='FILE', help='write the findings to a JSON file')
+    parser.add_argument('--json', metavar='FILE', help='write the findings to a .json file')
     cli.add_config_options(parser)
     args = parser.parse_args()
     if args.samples < 1:
         parser.error(f'--samples expects 1 or more, got {args.samples}')
     if args.picture and Path(args.picture).suffix.lower() not in ('.jpg', '.jpeg', '.png'):
         parser.error(f'--picture expects a .jpg or .png file, got {args.picture}')
+    if args.json and Path(args.json).suffix.lower() != '.json':
+        parser.error(f'--json expects a .json file, got {args.json}')
     return args
 
 
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
-    from econvnext_mmdet.datasets.inspection import annotation_files, as_data, draw_samples, has_errors, inspect_config
+    from econvnext_mmdet.datasets.inspection import as_data, data_files, draw_samples, has_errors, inspect_config
     from econvnext_mmdet.engine.config_checks import check_settings
     from econvnext_mmdet.utils.config import explain_user_errors, load_config
     from econvnext_mmdet.utils.files import check_writable, write_json
 
     cfg = load_config(args.config, args.cfg_options)
-    if args.json:
-        check_writable(args.json, args.config, *annotation_files(cfg))
+    picture = args.picture or str(Path(cfg.work_dir) / 'samples.jpg')
+    for file in filter(None, (args.json, args.picture)):
+        check_writable(file, args.config, *data_files(cfg, file))
     inspections = inspect_config(cfg, read_images=not args.annotations_only)
     print(*inspections, sep='\n\n', end='\n\n')
     if args.json:
@@ -54,7 +57,6 @@ def main() -> None:
     check_settings(cfg, [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')])
     training = [inspection for inspection in inspections if inspection.split == 'train']
     if not args.annotations_only and training and not has_errors(training):
-        picture = args.picture or str(Path(cfg.work_dir) / 'samples.jpg')
         with explain_user_errors():
             draw_samples(cfg, picture, args.samples)
         print(f'samples from the training pipeline: {picture}')

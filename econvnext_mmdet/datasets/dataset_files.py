@@ -143,7 +143,7 @@ def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:
         for name in wanted:
             if name not in found and normalize('NFC', name) in same:
                 absent[OTHER_FORM].append(os.path.join(path, name))
-            elif name not in found or not found[name].is_file():
+            elif name not in found or not os.path.isfile(found[name]):  # also False for links in a loop
                 absent['are missing'].append(os.path.join(path, name))
             elif found[name].stat().st_size == 0:
                 absent['are empty files'].append(os.path.join(path, name))

@@ -205,9 +205,12 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     return inspections
 
 
-def annotation_files(cfg: Config) -> set[str]:
-    """The annotation files that :func:`inspect_config` reads."""
-    return {ann_file for (ann_file, _), _ in _needs_by_file(cfg)}
+def data_files(cfg: Config, file: str) -> Iterator[str]:
+    """The annotation files that :func:`inspect_config` reads, and ``file`` if it is in a folder of images."""
+    for (ann_file, folder), _ in _needs_by_file(cfg):
+        yield ann_file
+        if is_inside(os.path.realpath(file), os.path.realpath(folder)):
+            yield file
 
 
 def has_errors(inspections: Iterable[Inspection]) -> bool:

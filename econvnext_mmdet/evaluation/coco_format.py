@@ -110,11 +110,13 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
             )
         if not _is_number(entry['area']):
             yield 'malformed areas', f'annotation {entry["id"]} has the area {entry["area"]!r}; expected a number'
-        if entry.get('iscrowd', 0) not in (0, 1):
-            yield (
-                'iscrowd that is neither 0 nor 1',
-                f'annotation {entry["id"]} has the iscrowd {entry["iscrowd"]!r}; expected 0 or 1',
-            )
+        # MMDetection does not train on boxes with `ignore`, and takes any text for true.
+        for key, allowed in (('iscrowd', (0, 1)), ('ignore', (0, 1, None))):
+            if entry.get(key, 0) not in allowed:
+                yield (
+                    f'{key} that is neither 0 nor 1',
+                    f'annotation {entry["id"]} has the {key} {entry[key]!r}; expected 0 or 1',
+                )
 
 
 def _is_number(value: Any) -> bool:

@@ -94,13 +94,14 @@ def test_missing_and_empty_images_are_found_in_every_folder(tmp_path):
     (tmp_path / 'a' / 'good.jpg').write_bytes(b'x')
     (tmp_path / 'a' / 'empty.jpg').write_bytes(b'')
     (tmp_path / 'a' / 'folder.jpg').mkdir()
-    names = ('a/good.jpg', 'a/empty.jpg', 'a/folder.jpg', 'a/missing.jpg', 'b/missing.jpg')
+    (tmp_path / 'a' / 'loop.jpg').symlink_to(tmp_path / 'a' / 'loop.jpg')
+    names = ('a/good.jpg', 'a/empty.jpg', 'a/folder.jpg', 'a/loop.jpg', 'a/missing.jpg', 'b/missing.jpg')
     images = [dict(file_name=name) for name in names]
     absent = find_absent(images, str(tmp_path))
     assert sorted(absent['are missing']) == [f'{tmp_path}/{name}' for name in names[2:]]
     assert absent['are empty files'] == [f'{tmp_path}/a/empty.jpg']
     check_images(images[:1], str(tmp_path), 'train.json')
-    with pytest.raises(UserError, match='3 of the 5 images of train.json are missing, for example .*/a/folder.jpg'):
+    with pytest.raises(UserError, match='4 of the 6 images of train.json are missing, for example .*/a/folder.jpg'):
         check_images(images, str(tmp_path), 'train.json')
     with pytest.raises(UserError, match='1 of the 2 images of train.json are empty files, for example .*/a/empty.jpg'):
         check_images(images[:2], str(tmp_path), 'train.json')

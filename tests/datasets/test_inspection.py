@@ -501,6 +501,7 @@ def test_ctrl_c_stops_reading_images(cfg, monkeypatch, tmp_path):
     [
         (['--samples', '0'], '--samples expects 1 or more, got 0'),
         (['--picture', 'x.txt'], '--picture expects a .jpg or .png file, got x.txt'),
+        (['--json', 'x.jpg'], '--json expects a .json file, got x.jpg'),
     ],
 )
 def test_wrong_options_are_usage_errors(monkeypatch, capsys, option, says):

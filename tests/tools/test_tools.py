@@ -64,13 +64,14 @@ def test_check_dataset_refuses_the_settings_that_training_refuses(shapes, tmp_pa
     assert '12 images' in capsys.readouterr().out  # what is known of the data is printed
 
 
-def test_check_dataset_does_not_replace_an_annotation_file(shapes, tmp_path, monkeypatch):
+@pytest.mark.parametrize('option, name', [('--json', 'annotations/val.json'), ('--picture', 'val/000002.jpg')])
+def test_check_dataset_replaces_no_file_of_the_data(option, name, shapes, tmp_path, monkeypatch):
     data = shutil.copytree(shapes, tmp_path / 'shapes')
-    file = data / 'annotations' / 'val.json'
+    file = data / name
     content = file.read_bytes()
     changes = as_options(options(data, tmp_path))
-    monkeypatch.setattr(sys, 'argv', ['check_dataset.py', DEMO, '--annotations-only', '--json', str(file), *changes])
-    with pytest.raises(UserError, match='val.json is to be read and to be written; give another name'):
+    monkeypatch.setattr(sys, 'argv', ['check_dataset.py', DEMO, option, str(file), *changes])
+    with pytest.raises(UserError, match=f'{name} is to be read and to be written; give another name'):
         runpy.run_path(str(ROOT / 'tools' / 'check_dataset.py'))['main']()
     assert file.read_bytes() == content
 
