@@ -14,10 +14,9 @@ from .voc import VocFile, parse_xml, place_boxes, read_voc
 
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 
-# Everything that the boxes do not need: tags of other elements, the XML declaration, comments, and every '&'.
-_NOT_NEEDED = re.compile(
-    r'<!--.*?-->|<(?!/?(?:annotation|object|name|difficult|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&', re.DOTALL
-)
+# Everything that the boxes do not need: comments, tags of other elements, the XML declaration, and every '&'.
+_COMMENT = re.compile('<!--.*?-->', re.DOTALL)
+_NOT_NEEDED = re.compile(r'<(?!/?(?:annotation|object|name|difficult|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&')
 
 
 def sonar_to_coco(
@@ -115,4 +114,6 @@ def _parse(content: bytes) -> ElementTree.Element:
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: an unknown encoding
         # The boxes need only ASCII characters, so the encoding of the rest does not matter.
         text = content.decode('utf-8-sig', errors='replace')
-        return ElementTree.fromstring(_NOT_NEEDED.sub('', text))
+        # After the last end of a comment, each '<!--' would be searched for an end in vain.
+        before, end, after = text.rpartition('-->')
+        return ElementTree.fromstring(_NOT_NEEDED.sub('', _COMMENT.sub('', before + end) + after))

@@ -103,7 +103,7 @@ def read_names(folder: Path) -> list[str]:
             f'{type(wrong[0]).__name__}; put names in quotes, or give them with --classes'
         )
     stated = content.get('nc', len(names))
-    if stated != len(names):
+    if str(stated) != str(len(names)):  # quotes make a text of a number
         raise UserError(f'{path} says nc: {stated}, and has {len(names)} names; correct it, or give --classes')
     return [str(name) for name in names]
 

@@ -115,6 +115,11 @@ def test_files_in_another_encoding_are_named(tmp_path):
         read_names(tmp_path)
 
 
+def test_the_number_of_classes_may_be_in_quotes(tmp_path):
+    (tmp_path / 'data.yaml').write_text('names: [cat, dog]\nnc: "2"')
+    assert read_names(tmp_path) == ['cat', 'dog']
+
+
 @pytest.mark.parametrize(
     'text, says',
     [
