@@ -55,10 +55,10 @@ def calibration_paths(cfg: Config, folder: str | None) -> list[str]:
         try:
             paths = paths_in_dataset(cfg, 'train')
         except UserError as error:
-            raise UserError(f'{error}\n{advice}') from error
+            raise UserError(*error.args, advice) from error
         missing = next((path for path in paths if not Path(path).is_file()), None)
         if missing:
-            raise UserError(f'the training set of the config lacks the image {missing}.\n{advice}')
+            raise UserError(f'the training set of the config lacks the image {missing}.', advice)
     elif not Path(folder).is_dir():
         raise UserError(f'no folder {folder} for --calibration. Give a folder of images like those for training.')
     else:

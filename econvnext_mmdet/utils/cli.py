@@ -13,7 +13,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from .errors import UserError
+from .errors import UserError, printable
 
 # torch.load reads these environment variables. FORCE_SAFE refuses all that runs code, whatever library calls it. TRUST
 # allows it where the caller does not refuse it.
@@ -295,7 +295,7 @@ def _print_error(error: BaseException, when_interrupted: str) -> int:
     if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     elif isinstance(error, OSError):
-        place = f'{error.filename}: ' if error.filename else ''
+        place = f'{printable(str(error.filename))}: ' if error.filename else ''
         print(f'error: {place}{error.strerror}', file=sys.stderr)
     elif isinstance(error, MemoryError):
         print(f'error: there is too little memory. {error}'.rstrip(), file=sys.stderr)

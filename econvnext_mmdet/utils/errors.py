@@ -5,11 +5,22 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 
+def printable(text: str) -> str:
+    """A text on one line. Names of files and classes may hold line breaks, and codes that a terminal obeys."""
+    if text.isprintable():
+        return text
+    return ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)
+
+
 class UserError(ValueError):
     """A mistake that the user can fix.
 
     The message says what was expected, what was found, where, and what to do. The tools print it without a traceback.
+    Each argument is one line of it.
     """
+
+    def __str__(self) -> str:
+        return '\n'.join(printable(str(line)) for line in self.args)
 
 
 def examples(names: Sequence[str], most: int = 3) -> str:
@@ -58,4 +69,5 @@ def errors_in(place: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f'{place}: {error}') from None
+        message, *lines = error.args
+        raise UserError(f'{place}: {message}', *lines) from None

@@ -251,7 +251,7 @@ def check_writable(path: str, *read: str) -> None:
         OSError: The file cannot be written. The error names the path that is in the way.
     """
     if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in read):
-        raise UserError(f'{path} is to be read and to be written; give another name for the file to write')
+        raise UserError(f'{path} is to be read and to be written; give another name or folder for the file to write')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(Path(path)) as part:
         part.touch()

@@ -18,6 +18,12 @@ def test_the_error_for_an_output_that_cannot_be_written_is_one_line(tmp_path, ca
     assert capsys.readouterr().err == f'error: {tmp_path}/file: File exists\n'
 
 
+def test_a_path_with_a_line_break_is_printed_on_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
+    run_tool(lambda: (tmp_path / 'a\nb').read_text())
+    assert capsys.readouterr().err == f'error: {tmp_path}/a\\nb: No such file or directory\n'
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_arrives_in_a_fork_ends_the_tool(number):
     """Python discards an exception that is raised in a callback of a fork."""
