@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from econvnext_mmdet.utils import cli
+from econvnext_mmdet.utils.errors import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,7 +45,8 @@ def main() -> None:
         args.root, args.out_dir, args.val_fraction, args.seed, args.classes or CLASSES, args.strict
     )
     status = report(summaries, args.allow_dropped)
-    print('\n  '.join([f'{len(unusable)} images could not be used' + ':' * bool(unusable), *unusable]))
+    lines = [f'{len(unusable)} images could not be used' + ':' * bool(unusable), *map(printable, unusable)]
+    print('\n  '.join(lines))
     sys.exit(status or int(bool(unusable) and not args.allow_dropped))
 
 

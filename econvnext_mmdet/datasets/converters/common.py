@@ -5,23 +5,27 @@ import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from matplotlib.path import Path as Outline
+from matplotlib.transforms import Bbox
 from mmcv.image import imread
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from PIL import Image as PillowImage
+from pycocotools import mask as mask_utils
 
-from ...utils.errors import UserError, examples, is_readable
+from ...utils.errors import UserError, examples, is_readable, printable
 from ...utils.files import check_writable, whole_file
 
 ORIENTATION = 0x0112  # the number of EXIF's tag
 SWAPPED = (5, 6, 7, 8)  # the orientations that swap width and height
+LEAST_SIDE = 0.01  # pixels; a smaller width or height is a rounding error
 
 
 @dataclass
@@ -55,6 +59,14 @@ class Picture:
             points[:, 1] = height - points[:, 1]
         return points[:, ::-1] if self.orientation in SWAPPED else points
 
+    def rotate_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """The rotated image (height, width), of the stored pixels."""
+        if self.orientation in (2, 3, 7, 8):
+            pixels = pixels[:, ::-1]
+        if self.orientation in (3, 4, 6, 7):
+            pixels = pixels[::-1]
+        return pixels.T if self.orientation in SWAPPED else pixels
+
 
 @dataclass
 class Item:
@@ -67,6 +79,7 @@ class Item:
         crowd: Whether it is a region of many objects.
         mask: Its ``segmentation`` in COCO's format, or None.
         area: The area of the mask in pixels. None for that of the box.
+        clipped: Whether a part of it, outside of the image, was cut off. :func:`to_coco` does so with boxes.
     """
 
     name: str
@@ -75,8 +88,10 @@ class Item:
     crowd: bool = False
     mask: Any = None
     area: float | None = None
+    clipped: bool = False
 
 
+Content = TypeVar('Content')
 # An image with its objects.
 Annotated = tuple[Picture, list[Item]]
 
@@ -112,11 +127,20 @@ class ConversionSummary:
             lines += [f'  {line}' for line in self.dropped]
         else:
             lines.append('dropped nothing')
-        return '\n'.join(lines)
+        return '\n'.join(map(printable, lines))
 
 
 def find_pictures(folder: Path) -> dict[str, list[Path]]:
-    """The image files in a folder and its subfolders, by their path without file extension, relative to the folder.
+    """The image files in a folder and its subfolders, see :func:`find_files`."""
+    return find_files(folder, IMG_EXTENSIONS)
+
+
+def find_files(folder: Path, extensions: Sequence[str]) -> dict[str, list[Path]]:
+    """Files in a folder and its subfolders, by their path without file extension, relative to the folder.
+
+    Args:
+        folder: The folder.
+        extensions: The file extensions, in small letters.
 
     Raises:
         UserError: There is no such folder.
@@ -125,9 +149,52 @@ def find_pictures(folder: Path) -> dict[str, list[Path]]:
         raise UserError(f'no folder {folder}')
     found = defaultdict(list)
     for path in sorted(folder.rglob('*')):
-        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file():
+        if path.suffix.lower() in extensions and path.is_file():
             found[path.relative_to(folder).with_suffix('').as_posix()].append(path)
     return dict(found)
+
+
+def only_file(paths: Mapping[str, Sequence[Path]], name: str, what: str) -> Path:
+    """The file with a name.
+
+    Args:
+        paths: The files, from :func:`find_files`.
+        name: The name there.
+        what: What the file is, for the message.
+
+    Raises:
+        UserError: There is no such file, or there are several.
+    """
+    if name not in paths:
+        raise UserError(f'no {what} file {name}.*')
+    path, *others = paths[name]
+    if others:
+        raise UserError(f'several {what} files: {", ".join(path.name for path in paths[name])}')
+    return path
+
+
+def read_each(
+    paths: Mapping[str, Sequence[Path]], read: Callable[[Path], Content], what: str
+) -> dict[str, Content | UserError]:
+    """The contents of files by name, or why they cannot be used.
+
+    Args:
+        paths: The files, from :func:`find_files`.
+        read: Reads a file, or raises a UserError.
+        what: What the files are, for the message if several have the same name.
+    """
+    contents: dict[str, Content | UserError] = {}
+    for name in paths:
+        try:
+            contents[name] = read(only_file(paths, name, what))
+        except UserError as error:
+            contents[name] = error
+    return contents
+
+
+def unmatched(paths: Mapping[str, Sequence[Path]], names: Container[str], folder: Path) -> list[str]:
+    """The files, from :func:`find_files`, whose names are not among others, by their path relative to a folder."""
+    return [path.relative_to(folder).as_posix() for name in paths if name not in names for path in paths[name]]
 
 
 def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Picture:
@@ -147,12 +214,14 @@ def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Pictu
             orientation = header.getexif().get(ORIENTATION, 1)
     except Exception:  # the errors of Pillow have no base; it refuses very large images, for example
         orientation = 1
+    if orientation != 1 and np.array_equal(image, imread(str(path), 'color_ignore_orientation')):
+        orientation = 1  # OpenCV does not rotate every format, WebP for example
     height, width = image.shape[:2]
     return Picture(path.relative_to(folder).as_posix(), width, height, orientation if 1 <= orientation <= 8 else 1)
 
 
 def read_image(
-    paths: dict[str, list[Path]], name: str, what: str = 'image', flag: str = 'color'
+    paths: dict[str, list[Path]], name: str, what: str = 'image', flag: str | int = 'color'
 ) -> tuple[Path, np.ndarray]:
     """Find an image file and read it.
 
@@ -168,11 +237,7 @@ def read_image(
     Raises:
         UserError: There is no such file, there are several, or it is not readable.
     """
-    if name not in paths:
-        raise UserError(f'no {what} file {name}.*')
-    path, *others = paths[name]
-    if others:
-        raise UserError(f'several {what} files: {", ".join(path.name for path in paths[name])}')
+    path = only_file(paths, name, what)
     try:
         image = imread(str(path), flag)
     except cv2.error:  # the file is empty
@@ -249,10 +314,10 @@ def placement(
     They are scaled if the image was resized after it was annotated, and rotated if its stored pixels were annotated.
 
     Args:
-        size: Width and height for which the image was annotated. None for those of the image.
+        size: Width and height for which the image was annotated. None if they are unknown.
         picture: The image.
         summary: Receives a note if the annotations are scaled or rotated, or should perhaps be.
-        fractions: The annotations are fractions of the image, whatever ``size`` is. Defaults to False.
+        fractions: The annotations are fractions of the image, whose size may have any aspect ratio. Defaults to False.
 
     Returns:
         A function that converts points (n, 2), x and y, to pixels of the image.
@@ -260,23 +325,17 @@ def placement(
     Raises:
         UserError: The image has another aspect ratio.
     """
-    shown, note = (picture.width, picture.height), summary.notes
-    if fractions:
-        return lambda points: np.asarray(points, float).reshape(-1, 2) * shown
-    stated = tuple(size or shown)
-    rotated = not _same_aspect(stated, shown) and picture.stored != shown and _same_aspect(stated, picture.stored)
-    target = picture.stored if rotated else shown
-    if not _same_aspect(stated, target):
+    shown = (picture.width, picture.height)
+    if size and not fractions and not any(_same_aspect(size, pixels) for pixels in (shown, picture.stored)):
         raise UserError(
-            f'it was annotated with {stated[0]:g} x {stated[1]:g} pixels, and the image has {shown[0]} x {shown[1]}. '
+            f'it was annotated with {size[0]:g} x {size[1]:g} pixels, and the image has {shown[0]} x {shown[1]}. '
             'The aspect ratios differ, so it is unclear where the objects are'
         )
-    if rotated:
-        note["annotated in the image's stored pixels, rotated as its EXIF data says"].append(picture.file_name)
-    elif size and picture.orientation != 1 and picture.stored == shown:
-        note['turned or mirrored by its EXIF data without another size; check the objects'].append(picture.file_name)
-    if stated != target:
-        note['annotated at another size, scaled to that of the image'].append(picture.file_name)
+    rotated = annotates_stored(size, picture, summary)
+    target = picture.stored if rotated else shown
+    stated = (1, 1) if fractions else tuple(size or target)
+    if stated != target and not fractions:
+        summary.notes['annotated at another size, scaled to that of the image'].append(picture.file_name)
     scale = np.divide(target, stated)
 
     def place(points: np.ndarray) -> np.ndarray:
@@ -284,6 +343,31 @@ def placement(
         return picture.rotate(points) if rotated else points
 
     return place
+
+
+def annotates_stored(size: Sequence[float] | None, picture: Picture, summary: ConversionSummary) -> bool:
+    """Whether annotations are those of the stored pixels of an image, to be rotated as its EXIF data says.
+
+    Only the aspect ratio tells. If it fits both the stored and the rotated image, the annotations are taken as those of
+    the rotated image, as most tools for annotating show it.
+
+    Args:
+        size: Width and height for which the image was annotated. None if they are unknown.
+        picture: The image.
+        summary: Receives a note if the annotations are to be rotated, or if that is unclear.
+    """
+    fits_shown, fits_stored = (
+        size is None or _same_aspect(size, pixels) for pixels in ((picture.width, picture.height), picture.stored)
+    )
+    if fits_stored and not fits_shown:
+        summary.notes["annotated in the image's stored pixels, rotated as its EXIF data says"].append(picture.file_name)
+        return True
+    if picture.orientation != 1 and fits_stored == fits_shown:
+        what = (
+            'turned or mirrored by its EXIF data; the annotations were taken as those of the turned image, check them'
+        )
+        summary.notes[what].append(picture.file_name)
+    return False
 
 
 def _same_aspect(size: Sequence[float], target: Sequence[float]) -> bool:
@@ -295,6 +379,32 @@ def _same_aspect(size: Sequence[float], target: Sequence[float]) -> bool:
 def edges(points: np.ndarray) -> tuple[float, ...]:
     """Left, top, right and bottom edge of points (n, 2)."""
     return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+
+
+def polygon_item(name: str, polygons: Sequence[np.ndarray], picture: Picture, where: str) -> Item:
+    """An object with polygons as its mask. What is outside of the image is cut off.
+
+    Args:
+        name: The name of its class.
+        polygons: The corners (n, 2) of each part, in pixels of the rotated image.
+        picture: The image.
+        where: What the source says about the object, for messages.
+
+    Returns:
+        The object. Its area is 0 if nothing is left of it.
+    """
+    size = (picture.width, picture.height)
+    image = Bbox([(0, 0), size])
+    beyond = [np.abs(part - part.clip(0, size)).max() for part in polygons]
+    parts = [
+        np.asarray(Outline(part).clip_to_bbox(image).vertices) if far else part for part, far in zip(polygons, beyond)
+    ]
+    mask = [part.ravel().tolist() for part in parts if len(part) >= 3]
+    if not mask:
+        return Item(name, (0, 0, 0, 0), where, area=0)
+    rle = mask_utils.merge(mask_utils.frPyObjects(mask, picture.height, picture.width))
+    box, clipped = edges(np.concatenate(parts)), bool(max(beyond) >= LEAST_SIDE)
+    return Item(name, box, where, mask=mask, area=float(mask_utils.area(rle)), clipped=clipped)
 
 
 def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: ConversionSummary) -> dict:
@@ -335,12 +445,12 @@ def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: Conver
                 continue
             left, top, right, bottom = item.box
             box = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
-            if right <= left or bottom <= top or box[2] <= box[0] or box[3] <= box[1] or item.area == 0:
+            x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
+            if not (w >= LEAST_SIDE and h >= LEAST_SIDE) or item.area == 0:  # also a side that is not a number
                 summary.dropped.append(f'{where}: no area inside the {picture.width} x {picture.height} image')
                 continue
-            if box != item.box:
+            if item.clipped or box != item.box:
                 summary.clipped.append(where)
-            x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
             annotation = dict(
                 id=len(coco['annotations']) + 1,
                 image_id=image_id,
@@ -370,12 +480,40 @@ def choose_classes(names: Iterable[str], classes: Sequence[str] | None, order: s
     return sorted(found) if order == 'alphabet' else found
 
 
+def by_folder(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names by the first folder in them. The key is '' for names without a folder."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition('/')[0].partition('/')[0], []).append(name)
+    return found
+
+
+def name_splits(folders: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The names of each split: ``a_b`` for those in a folder ``a/b``, and ``all`` for those without a folder.
+
+    Raises:
+        UserError: Two folders give the same split.
+    """
+    sources: dict[str, str] = {}
+    for folder in folders:
+        split = folder.replace('/', '_') or 'all'
+        if split in sources:
+            first, second = (
+                f'the subfolder {name}' if name else 'the folder itself' for name in (sources[split], folder)
+            )
+            raise UserError(f'{first} and {second} would both become {split}.json; rename a subfolder')
+        sources[split] = folder
+    return {split: folders[folder] for split, folder in sources.items()}
+
+
 def read_splits(
     splits: Mapping[str, Sequence[str]],
     read: Callable[[str, ConversionSummary], Annotated],
     classes: Sequence[str],
     out_dir: Path,
     strict: bool,
+    left_out: Mapping[str, Sequence[str]] | None = None,
+    sources: Sequence[Path] = (),
 ) -> dict[str, ConversionSummary]:
     """Read the images of each split, and write its annotation file.
 
@@ -385,6 +523,8 @@ def read_splits(
         classes: The classes in their order.
         out_dir: The folder of the files.
         strict: Write nothing if anything was dropped.
+        left_out: The files that no split has, by what they are. The first summary notes them. Defaults to None.
+        sources: Files that must not be replaced, because they are converted. Defaults to none.
 
     Returns:
         The summary of each file that was written, by its path.
@@ -403,7 +543,10 @@ def read_splits(
             except UserError as error:
                 summary.dropped.append(f'{name}: {error}')
         contents[path] = to_coco(images, classes, summary)
-    write_splits(contents, summaries, strict)
+    for what, names in (left_out or {}).items():
+        if names:
+            next(iter(summaries.values())).notes[what] += names
+    write_splits(contents, summaries, strict, sources)
     return summaries
 
 
@@ -437,25 +580,30 @@ def split_at_random(length: int, fraction: float, seed: int) -> tuple[list[int],
     return [i for i in range(length) if i not in chosen], [i for i in range(length) if i in chosen]
 
 
-def write_splits(contents: dict[str, dict], summaries: dict[str, ConversionSummary], strict: bool) -> None:
+def write_splits(
+    contents: dict[str, dict], summaries: dict[str, ConversionSummary], strict: bool, sources: Sequence[Path]
+) -> None:
     """Write all annotation files, or none of them.
 
     Args:
         contents: The content of each file, by its path.
         summaries: What was dropped, by the same paths.
         strict: Write nothing if anything was dropped.
+        sources: Files that must not be replaced.
 
     Raises:
-        UserError: A file would have no objects, or something was dropped and ``strict`` is set.
+        UserError: A file would have no objects, something was dropped and ``strict`` is set, or a source would be
+            replaced.
     """
     for path, content in contents.items():
+        lines = str(summaries[path]).splitlines()
         if not content['annotations']:
-            raise UserError(f'{path} would have no objects; nothing was written\n{summaries[path]}')
+            raise UserError(f'{path} would have no objects; nothing was written', *lines)
         if strict and summaries[path].dropped:
-            raise UserError(f'{path}: --strict allows nothing to be dropped; nothing was written\n{summaries[path]}')
+            raise UserError(f'{path}: --strict allows nothing to be dropped; nothing was written', *lines)
     with ExitStack() as stack:  # the files get their names only after all of them are written
         for path, content in contents.items():
-            check_writable(path)
+            check_writable(path, *map(str, sources))
             part = stack.enter_context(whole_file(Path(path)))
             part.write_text(json.dumps(content), encoding='utf-8')
 
@@ -471,5 +619,5 @@ def report(summaries: Mapping[str, ConversionSummary], allow_dropped: bool) -> i
         The exit status: 1 if something was dropped unexpectedly.
     """
     for path, summary in summaries.items():
-        print(f'{path}: {summary}')
+        print(f'{printable(path)}: {summary}')
     return int(not allow_dropped and any(summary.dropped for summary in summaries.values()))

@@ -1,29 +1,35 @@
 """Conversion of LabelMe's JSON files to COCO's JSON with masks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Container, Sequence
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_readable
 from ...utils.files import parse_json
 from .common import (
     Annotated,
     ConversionSummary,
     Item,
     Picture,
+    by_folder,
     choose_classes,
-    edges,
+    find_files,
     find_pictures,
+    name_splits,
     placement,
+    polygon_item,
     random_splits,
+    read_each,
     read_picture,
     read_splits,
     stated_size,
+    unmatched,
 )
 
+COCO_KEYS = {'images', 'annotations', 'categories'}
 CIRCLE = 64  # the corners of the polygon of a circle
 
 
@@ -39,7 +45,10 @@ def labelme_to_coco(
     """Convert a folder with LabelMe's JSON files to COCO files.
 
     Polygons, rectangles and circles become objects with a box and a polygon as mask. Shapes of one class with the same
-    ``group_id`` are the parts of one object. Points and lines are dropped, and so are other shapes without area.
+    ``group_id`` are the parts of one object. Points and lines are dropped, and so are other shapes without area. What
+    is outside of the image is cut off.
+
+    Images without a JSON file are left out, and so are files in COCO's format. The first summary names them.
 
     Args:
         root: The folder. It has a JSON file beside each image. Each subfolder with JSON files is a split.
@@ -54,52 +63,95 @@ def labelme_to_coco(
         The summary of each file that was written.
 
     Raises:
-        UserError: There are no files of LabelMe, or one of the files would have no objects.
+        UserError: There are no files of LabelMe, one of the files would have no objects, or would replace one that is
+            converted.
     """
     folder = Path(root)
-    target = Path(out_dir or folder / 'annotations')
-    pictures = find_pictures(folder)
-    contents_of: dict[str, dict | UserError] = {}
-    for path in sorted(path for path in folder.rglob('*.json') if path.is_file()):
-        name = path.relative_to(folder).with_suffix('').as_posix()
-        if path.parent != target:
-            contents_of[name] = _read(path)
-    if not any(isinstance(content, dict) for content in contents_of.values()):
+    pictures, files = find_pictures(folder), find_files(folder, ('.json',))
+    found = read_each(files, read_labelme, 'JSON')
+    contents = {name: content for name, content in found.items() if content is not None}
+    if not any(isinstance(content, dict) for content in contents.values()):
         raise UserError(f'{root} has no JSON files of LabelMe, with a list "shapes"')
-    names = list(contents_of)
-    splits: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        splits[name.split('/')[0] if '/' in name else 'all'].append(name)
 
     def read(name: str, summary: ConversionSummary) -> Annotated:
-        content = contents_of[name]
+        content = contents[name]
         if isinstance(content, UserError):
             raise content
         picture = read_picture(pictures, name, folder)
+        check_image_path(content, name, picture, pictures, summary)
         return picture, read_shapes(content, picture, summary)
 
     labels = (
-        str(shape['label'])
-        for content in contents_of.values()
+        label
+        for content in contents.values()
         if isinstance(content, dict)
         for shape in content['shapes']
-        if shape.get('label')
+        if (label := _label(shape))
     )
     classes = choose_classes(labels, classes, order)
-    parts = splits if val_fraction is None else random_splits(names, val_fraction, seed)
-    return read_splits(parts, read, classes, target, strict)
+    names = list(contents)
+    splits = name_splits(by_folder(names)) if val_fraction is None else random_splits(names, val_fraction, seed)
+    left_out = {
+        'images without a JSON file, left out': unmatched(pictures, contents, folder),
+        "JSON files in COCO's format, left out": unmatched(files, contents, folder),
+    }
+    sources = [path for name in names for path in files[name]]
+    return read_splits(splits, read, classes, Path(out_dir or folder / 'annotations'), strict, left_out, sources)
 
 
-def _read(path: Path) -> dict | UserError:
-    """The content of a file of LabelMe, or why it is none."""
+def read_labelme(path: Path) -> dict | None:
+    """The content of a file of LabelMe, or None for a file in COCO's format, as this converter writes it.
+
+    Raises:
+        UserError: It is neither.
+    """
     try:
         content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        return UserError(f'cannot read {path.name} as JSON: {error}')
+        raise UserError(f'cannot read {path.name} as JSON: {error}') from None
+    if isinstance(content, dict) and 'shapes' not in content and content.keys() >= COCO_KEYS:
+        return None
     shapes = content.get('shapes') if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        return UserError(f'{path.name} is no file of LabelMe: expected a list "shapes" of objects')
+        raise UserError(f'{path.name} is no file of LabelMe: expected a list "shapes" of objects')
     return content
+
+
+def check_image_path(
+    content: dict, name: str, picture: Picture, pictures: Container[str], summary: ConversionSummary
+) -> None:
+    """Check that the image beside a file of LabelMe is that for which it was made.
+
+    Args:
+        content: The content of the file.
+        name: The name of the file and of the image beside it.
+        picture: This image.
+        pictures: The names of all images.
+        summary: Receives a note if the file names an image that is not there. The image may have a new name.
+
+    Raises:
+        UserError: The file names another of the images.
+    """
+    stated = content.get('imagePath')
+    if not isinstance(stated, str):
+        return
+    path = PurePosixPath(stated.replace('\\', '/'))
+    if path.stem in ('', PurePosixPath(picture.file_name).stem):
+        return
+    if normpath(PurePosixPath(name).parent / path.with_suffix('')) in pictures:
+        raise UserError(
+            f'its JSON file has the "imagePath" {stated}, and is beside {picture.file_name}. Correct "imagePath", or '
+            'rename the file'
+        )
+    summary.notes['whose JSON file has the "imagePath" of an image that is not there; check the objects'].append(
+        picture.file_name
+    )
+
+
+def _label(shape: dict) -> str | None:
+    """The class of a shape, or None if it has none."""
+    label = shape.get('label')
+    return str(label) if type(label) in (str, int, float) and is_readable(str(label)) else None
 
 
 def read_shapes(content: dict, picture: Picture, summary: ConversionSummary) -> list[Item]:
@@ -111,26 +163,21 @@ def read_shapes(content: dict, picture: Picture, summary: ConversionSummary) -> 
         summary: Receives one sentence per shape that is dropped, and a note if the image was annotated at another size.
     """
     place = placement(stated_size(content.get('imageWidth'), content.get('imageHeight')), picture, summary)
-    groups: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     for number, shape in enumerate(content['shapes'], 1):
-        label, group = str(shape.get('label', '')), shape.get('group_id')
+        label, group = _label(shape), shape.get('group_id')
         try:
+            if label is None:
+                raise ValueError('expected a text with visible characters as its "label"')
             polygon = place(_polygon(shape.get('shape_type', 'polygon'), np.array(shape['points'], float)))
-            polygon = polygon.clip(0, (picture.width, picture.height))
-            (rle,) = mask_utils.frPyObjects([polygon.ravel().tolist()], picture.height, picture.width)
-            if not label or not mask_utils.area(rle):
-                raise ValueError('it has no name or no area inside the image')
+            if not polygon_item(label, [polygon], picture, '').area:
+                raise ValueError('it has no area inside the image')
         except (KeyError, TypeError, ValueError) as error:
-            summary.dropped.append(f'{picture.file_name}: shape {number} ({label}): {error}')
+            shown = f'{shape.get("label", "")}'[:60]
+            summary.dropped.append(f'{picture.file_name}: shape {number} ({shown}): {error}')
             continue
-        part = f'shape {number}' if group is None else f'group {group}'
-        groups[label, part].append(polygon.ravel().tolist())
-    items = []
-    for (label, part), polygons in groups.items():
-        parts = mask_utils.frPyObjects(polygons, picture.height, picture.width)
-        box = edges(np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons]))
-        items.append(Item(label, box, part, mask=polygons, area=float(mask_utils.area(mask_utils.merge(parts)))))
-    return items
+        groups[label, f'shape {number}' if group is None else f'group {group}'].append(polygon)
+    return [polygon_item(label, polygons, picture, part) for (label, part), polygons in groups.items()]
 
 
 def _polygon(kind: str, points: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ In a label image, the background is 0 and the pixels of each object have a numbe
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
@@ -13,6 +14,8 @@ from .common import (
     Annotated,
     ConversionSummary,
     Item,
+    Picture,
+    annotates_stored,
     find_pictures,
     random_splits,
     read_image,
@@ -20,6 +23,9 @@ from .common import (
     read_split,
     read_splits,
 )
+
+JPEG = b'\xff\xd8\xff'  # the first bytes of a file
+AS_SHOWN = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH  # rotated according to its EXIF data, as the image is
 
 
 def labels_to_coco(
@@ -68,22 +74,48 @@ def labels_to_coco(
 
     def read(member: str, summary: ConversionSummary) -> Annotated:
         picture = read_picture(pictures, member, folder / images)
-        return picture, _objects(drawn, member, (picture.height, picture.width), name)
+        return picture, _objects(read_numbers(drawn, member, picture, summary), name)
 
     return read_splits(splits, read, [name], Path(out_dir or folder / 'annotations'), strict)
 
 
-def _objects(paths: dict[str, list[Path]], name: str, shape: tuple[int, int], label: str) -> list[Item]:
-    """The objects of a label image, in ascending order of their numbers."""
-    path, numbers = read_image(paths, name, 'label image', 'unchanged')
+def read_numbers(paths: dict[str, list[Path]], name: str, picture: Picture, summary: ConversionSummary) -> np.ndarray:
+    """Read a label image.
+
+    Args:
+        paths: The label images, from :func:`~.common.find_pictures`.
+        name: The name of the label image there.
+        picture: Its image.
+        summary: Receives a note if the label image is rotated as the image is, or should perhaps be.
+
+    Returns:
+        The numbers (height, width) of the pixels of the image.
+
+    Raises:
+        UserError: The file is missing or not readable, has another size, or has other pixels than whole numbers from 0.
+    """
+    path, numbers = read_image(paths, name, 'label image', AS_SHOWN)
     if numbers.ndim != 2:
         raise UserError(
             f'the label image {path.name} has {numbers.shape[2]} channels; expected one, with a number for each object'
         )
-    if numbers.shape != shape:
+    with path.open('rb') as file:
+        if file.read(len(JPEG)) == JPEG:
+            raise UserError(
+                f'the label image {path.name} is a JPEG, which does not keep the numbers; expected PNG or TIFF'
+            )
+    if not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
+        raise UserError(f'the label image {path.name} has other pixels than whole numbers from 0')
+    size, shown = numbers.shape[::-1], (picture.width, picture.height)
+    if size not in (shown, picture.stored):
         raise UserError(
-            f'the label image has {numbers.shape[1]} x {numbers.shape[0]} pixels, and the image {shape[1]} x {shape[0]}'
+            f'the label image has {size[0]} x {size[1]} pixels, and the image {picture.width} x {picture.height}'
         )
+    return picture.rotate_pixels(numbers) if annotates_stored(size, picture, summary) else numbers
+
+
+def _objects(numbers: np.ndarray, label: str) -> list[Item]:
+    """The objects of a label image, in ascending order of their numbers."""
     items = []
     for number in np.unique(numbers[numbers > 0]):
         inside = numbers == number

@@ -14,8 +14,8 @@ from .voc import VocFile, parse_xml, place_boxes, read_voc
 
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 
-# Everything that the boxes do not need: comments, tags of other elements, the XML declaration, and every '&'.
 _COMMENT = re.compile('<!--.*?-->', re.DOTALL)
+# Everything else that the boxes do not need: tags of other elements, the XML declaration, and every '&'.
 _NOT_NEEDED = re.compile(r'<(?!/?(?:annotation|object|name|difficult|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&')
 
 
@@ -73,21 +73,23 @@ def sonar_to_coco(
             continue
         own.dropped += [f'{name}: {reason}' for reason in file.unusable]
         images[name] = (picture, items), own
-    reasons = ''.join(f'\n  {reason}' for reason in unusable)
+    reasons = [f'  {reason}' for reason in unusable]
     if not images:
         raise UserError(
             f'no image in {root} is usable: expected pairs of images/NAME.bmp and xml/NAME.xml; found '
-            f'{len(pictures)} .bmp files{reasons}'
+            f'{len(pictures)} .bmp files',
+            *reasons,
         )
     splits = random_splits(list(images), val_fraction, seed)
     for split, members in splits.items():
         if not members:
             raise UserError(
                 f'{split}.json would have no images: {root} has {len(images)} usable images, and a fraction of '
-                f'{val_fraction} goes to validation. Choose another fraction or add images.{reasons}'
+                f'{val_fraction} goes to validation. Choose another fraction or add images.',
+                *reasons,
             )
     if strict and unusable:
-        raise UserError(f'--strict allows nothing to be dropped; nothing was written{reasons}')
+        raise UserError('--strict allows nothing to be dropped; nothing was written', *reasons)
 
     def read(name: str, summary: ConversionSummary) -> Annotated:
         annotated, own = images[name]
@@ -114,6 +116,6 @@ def _parse(content: bytes) -> ElementTree.Element:
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: an unknown encoding
         # The boxes need only ASCII characters, so the encoding of the rest does not matter.
         text = content.decode('utf-8-sig', errors='replace')
-        # After the last end of a comment, each '<!--' would be searched for an end in vain.
-        before, end, after = text.rpartition('-->')
-        return ElementTree.fromstring(_NOT_NEEDED.sub('', _COMMENT.sub('', before + end) + after))
+        # Behind the last end of a comment, searching for the end of each one takes a time that is quadratic.
+        commented, end, rest = text.rpartition('-->')
+        return ElementTree.fromstring(_NOT_NEEDED.sub('', _COMMENT.sub('', commented + end) + rest))

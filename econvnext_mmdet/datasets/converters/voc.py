@@ -15,18 +15,28 @@ from .common import (
     ConversionSummary,
     Item,
     Picture,
+    by_folder,
     choose_classes,
     edges,
+    find_files,
     find_pictures,
+    name_splits,
     placement,
     random_splits,
+    read_each,
     read_picture,
     read_split,
     read_splits,
     stated_size,
+    unmatched,
 )
 
 USUAL_SPLITS = ('train', 'val', 'trainval', 'test')
+# What `difficult` means. Without a value, it is 0.
+DIFFICULT = {
+    **dict.fromkeys(('', '0', '0.0', 'false', 'no', 'unspecified'), False),
+    **dict.fromkeys(('1', '1.0', 'true', 'yes'), True),
+}
 
 
 @dataclass
@@ -36,7 +46,7 @@ class VocFile:
     Attributes:
         size: Width and height in pixels that the file states, or None if it states none.
         items: The objects. Their boxes are xmin, ymin, xmax and ymax as in the file.
-        unusable: One sentence per object without a name or a box.
+        unusable: One sentence per object that lacks a name or a box, or has another value of ``difficult`` than 0 or 1.
     """
 
     size: tuple[float, float] | None
@@ -51,14 +61,16 @@ class VocFolder:
     Attributes:
         images: The folder of the images.
         pictures: The image files by name, from :func:`~.common.find_pictures`.
-        annotations: The annotation files by name.
-        splits: The names of each split. The key is 'all' if there are no splits.
+        annotations: The annotation files by name, from :func:`~.common.find_files`.
+        splits: The names of each split. The key is '' for names that are in no split.
+        unannotated: The images without an annotation file that would belong to these splits. Empty if there are lists.
     """
 
     images: Path
     pictures: dict[str, list[Path]]
-    annotations: dict[str, Path]
+    annotations: dict[str, list[Path]]
     splits: dict[str, list[str]]
+    unannotated: list[str]
 
 
 def voc_to_coco(
@@ -85,8 +97,9 @@ def voc_to_coco(
     pixels. Boxes from 0 to 1 are fractions of the image.
 
     An image is dropped if its image file or its annotation file is not readable, or if ``size`` has another aspect
-    ratio. A box is dropped if xmax <= xmin, if ymax <= ymin, or if it lies outside its image. It is clipped if it
-    extends over the border. The summary names everything dropped, and counts what was clipped, scaled and rotated.
+    ratio. An image without an annotation file is dropped if a split file lists it, or else left out; the first summary
+    counts these. A box is dropped if xmax <= xmin, if ymax <= ymin, or if it lies outside its image. It is clipped if
+    it extends over the border. The summary names everything dropped, and counts what was clipped, scaled and rotated.
 
     Args:
         root: The folder.
@@ -107,15 +120,12 @@ def voc_to_coco(
         UserError: A folder or a split is missing, or nothing is left to write for one of the files.
     """
     folder = find_voc(Path(root), splits)
-    if val_fraction is not None:
+    if val_fraction is None:
+        parts = name_splits(folder.splits)
+    else:
         names = list(dict.fromkeys(name for part in folder.splits.values() for name in part))  # trainval repeats train
-        folder.splits = random_splits(names, val_fraction, seed)
-    files: dict[str, VocFile | UserError] = {}
-    for name, path in folder.annotations.items():
-        try:
-            files[name] = read_voc(path)
-        except UserError as error:
-            files[name] = error
+        parts = random_splits(names, val_fraction, seed)
+    files = read_each(folder.annotations, read_voc, 'annotation')
 
     def read(name: str, summary: ConversionSummary) -> Annotated:
         picture = read_picture(folder.pictures, name, folder.images)
@@ -128,46 +138,49 @@ def voc_to_coco(
 
     objects = (item.name for file in files.values() if isinstance(file, VocFile) for item in file.items)
     return read_splits(
-        folder.splits,
+        parts,
         read,
         choose_classes(objects, classes, order),
         Path(out_dir or Path(root) / 'annotations'),
         strict,
+        {'images without an annotation file, left out': folder.unannotated},
     )
 
 
 def find_voc(root: Path, splits: Sequence[str] | None = None) -> VocFolder:
     """Find the files of a folder with Pascal VOC annotations, see :func:`voc_to_coco`."""
     if (root / 'Annotations').is_dir() and (root / 'JPEGImages').is_dir():
-        pictures = find_pictures(root / 'JPEGImages')
-        annotations = _annotations(root / 'Annotations')
-        lists = root / 'ImageSets' / 'Main'
-        found = [split for split in splits or USUAL_SPLITS if (lists / f'{split}.txt').is_file()]
-        for split in {*(splits or ())} - {*found}:
-            others = ', '.join(sorted(path.stem for path in lists.glob('*.txt'))) or 'none'
+        images, lists = root / 'JPEGImages', root / 'ImageSets' / 'Main'
+        pictures, annotations = find_pictures(images), find_files(root / 'Annotations', ('.xml',))
+        names = {path.stem for path in lists.glob('*.txt') if path.is_file()}
+        for split in {*(splits or ())} - names:
+            others = ', '.join(sorted(names)) or 'none'
             raise UserError(f'no split file {lists / f"{split}.txt"}; the splits in this folder are: {others}')
         known = {*pictures, *annotations}
-        listed = {split: read_split(lists / f'{split}.txt', known) for split in found}
-        return VocFolder(root / 'JPEGImages', pictures, annotations, listed or {'all': sorted(annotations)})
-    annotations = _annotations(root) if root.is_dir() else {}
+        listed = {
+            split: read_split(lists / f'{split}.txt', known) for split in splits or USUAL_SPLITS if split in names
+        }
+        if listed:
+            return VocFolder(images, pictures, annotations, listed, [])
+        return VocFolder(
+            images, pictures, annotations, {'': sorted(annotations)}, unmatched(pictures, annotations, images)
+        )
+    annotations = find_files(root, ('.xml',)) if root.is_dir() else {}
     if not annotations:
         raise UserError(
             f'{root} is not a Pascal VOC folder: expected Annotations/ and JPEGImages/ in it, or XML files beside the '
             'images'
         )
-    parts: dict[str, list[str]] = {}
-    for name in annotations:
-        parts.setdefault(name.split('/')[0] if '/' in name else 'all', []).append(name)
-    for split in {*(splits or ())} - {*parts}:
-        folders = ', '.join(part for part in parts if part != 'all') or 'none'
-        raise UserError(f'no folder {root / split} with XML files; there are: {folders}')
-    return VocFolder(root, find_pictures(root), annotations, {split: parts[split] for split in splits or parts})
-
-
-def _annotations(folder: Path) -> dict[str, Path]:
-    """The XML files in a folder and its subfolders, by their path without file extension."""
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() == '.xml' and path.is_file())
-    return {path.relative_to(folder).with_suffix('').as_posix(): path for path in paths}
+    pictures, folders = find_pictures(root), by_folder(annotations)
+    for split in {*(splits or ())} - {folder or 'all' for folder in folders}:
+        others = ', '.join(filter(None, folders)) or 'none'
+        raise UserError(f'no folder {root / split} with XML files; there are: {others}')
+    unannotated = unmatched(pictures, annotations, root)
+    if splits:
+        chosen = [folder for split in splits for folder in folders if (folder or 'all') == split]
+        folders = {folder: folders[folder] for folder in chosen}
+        unannotated = [name for folder, names in by_folder(unannotated).items() if folder in chosen for name in names]
+    return VocFolder(root, pictures, annotations, folders, unannotated)
 
 
 def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = None) -> VocFile:
@@ -181,7 +194,7 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
         The content. White space in class names is reduced to single spaces.
 
     Raises:
-        UserError: The file is missing or is not XML, or none of its objects has a name and a box.
+        UserError: The file is missing, is not XML or not of Pascal VOC, or has objects of which none is usable.
     """
     try:
         root = (parse or parse_xml)(path.read_bytes())
@@ -192,6 +205,10 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
     for element in root.iter():
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition('}')[2]  # without the namespace
+    if root.tag != 'annotation':  # another file may have no objects because they have another name in it
+        raise UserError(
+            f'{path.name} is no annotation file of Pascal VOC: expected <annotation> around it, not <{root.tag}>'
+        )
     file = VocFile(stated_size(root.findtext('size/width'), root.findtext('size/height')))
     for number, element in enumerate(root.iter('object'), 1):
         label = ' '.join(element.findtext('name', '').split())
@@ -202,8 +219,13 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
         except ValueError:
             file.unusable.append(f'object {number} of {path.name} lacks a name or one of the four numbers of its box')
             continue
-        difficult = element.findtext('difficult', '0').strip() == '1'
-        file.items.append(Item(label, corners, str(corners), difficult))
+        difficult = element.findtext('difficult', '').strip()
+        if difficult.lower() not in DIFFICULT:
+            file.unusable.append(
+                f'object {number} of {path.name} has the value {difficult!r} of difficult; expected 0 or 1'
+            )
+            continue
+        file.items.append(Item(label, corners, str(corners), DIFFICULT[difficult.lower()]))
     if file.unusable and not file.items:  # without objects, it would teach the detector that there are none
         raise UserError(file.unusable[0])
     return file

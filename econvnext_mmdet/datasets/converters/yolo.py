@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
 from ...utils.errors import UserError
 from ...utils.files import parse_yaml
@@ -19,10 +18,16 @@ from .common import (
     Item,
     Picture,
     edges,
+    find_files,
     find_pictures,
+    name_splits,
+    only_file,
+    placement,
+    polygon_item,
     read_picture,
     read_splits,
     read_text,
+    unmatched,
 )
 
 NAME_FILES = ('data.yaml', 'dataset.yaml', 'classes.txt', 'obj.names')
@@ -36,6 +41,7 @@ def yolo_to_coco(
 
     The labels of ``images/train/a.jpg`` are in ``labels/train/a.txt``, or ``train/images/a.jpg`` has
     ``train/labels/a.txt``. Without subfolders there is one split. An image without a label file has no objects.
+    Label files without an image are left out, and the first summary names them.
 
     Args:
         root: The folder.
@@ -51,28 +57,36 @@ def yolo_to_coco(
         UserError: There are no label files or no names, or one of the files would have no objects.
     """
     folder = Path(root)
-    pictures = find_pictures(folder)
+    pictures, texts = find_pictures(folder), find_files(folder, ('.txt',))
     classes = list(classes) if classes is not None else read_names(folder)
-    splits: dict[str, list[tuple[str, Path]]] = {}
+    folders: dict[str, list[str]] = {}
+    labels: dict[str, str] = {}
     for name in pictures:
         parts = name.split('/')
         if 'images' in parts[:-1]:
             place = parts.index('images')
-            label = folder / '/'.join(['labels' if i == place else part for i, part in enumerate(parts)])
-            inner = parts[:place] + parts[place + 1 : -1]
-            splits.setdefault('_'.join(inner) or 'all', []).append((name, label.with_name(f'{label.name}.txt')))
-    if not any(label.is_file() for part in splits.values() for _, label in part):
+            labels[name] = '/'.join([*parts[:place], 'labels', *parts[place + 1 :]])
+            folders.setdefault('/'.join(parts[:place] + parts[place + 1 : -1]), []).append(name)
+    if not any(label in texts for label in labels.values()):
         raise UserError(
             f'{root} has no labels of YOLO: expected images in images/ and text files in labels/, beside it'
         )
-    labels = dict(member for part in splits.values() for member in part)
 
     def read(name: str, summary: ConversionSummary) -> Annotated:
         picture = read_picture(pictures, name, folder)
-        return picture, read_labels(labels[name], picture, classes, summary)
+        if labels[name] not in texts:
+            summary.notes['without a label file, kept as images without objects'].append(picture.file_name)
+            return picture, []
+        return picture, read_labels(only_file(texts, labels[name], 'label'), picture, classes, summary)
 
-    names = {split: [name for name, _ in part] for split, part in splits.items()}
-    return read_splits(names, read, classes, Path(out_dir or folder / 'annotations'), strict)
+    others = [
+        path
+        for path in unmatched(texts, {*labels.values()}, folder)
+        if 'labels' in path.split('/')[:-1] and path.rpartition('/')[2] not in NAME_FILES
+    ]
+    left_out = {'label files without an image, left out': others}
+    out = Path(out_dir or folder / 'annotations')
+    return read_splits(name_splits(folders), read, classes, out, strict, left_out)
 
 
 def read_names(folder: Path) -> list[str]:
@@ -102,8 +116,13 @@ def read_names(folder: Path) -> list[str]:
             f'{path}: {len(wrong)} of its {len(names)} "names" are read as no text, for example as a '
             f'{type(wrong[0]).__name__}; put names in quotes, or give them with --classes'
         )
+    if 'kpt_shape' in content:  # a line with key points may look like one with a polygon
+        raise UserError(
+            f'{path} says kpt_shape: its labels have key points. Keep the first five numbers of each line, and remove '
+            'kpt_shape'
+        )
     stated = content.get('nc', len(names))
-    if str(stated) != str(len(names)):  # quotes make a text of a number
+    if stated not in (len(names), str(len(names))):
         raise UserError(f'{path} says nc: {stated}, and has {len(names)} names; correct it, or give --classes')
     return [str(name) for name in names]
 
@@ -115,7 +134,7 @@ def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: C
         path: The file.
         picture: Its image.
         classes: The names of the classes.
-        summary: Receives one sentence per line that is dropped, and a note if there is no file.
+        summary: Receives one sentence per line that is dropped, and a note if the image is rotated.
 
     Returns:
         The objects.
@@ -123,11 +142,10 @@ def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: C
     Raises:
         UserError: The file is not a text file.
     """
-    if not path.is_file():
-        summary.notes['without a label file, kept as images without objects'].append(picture.file_name)
-        return []
     items = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    lines = read_text(path).splitlines()
+    place = placement(None, picture, summary, fractions=True)
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -141,14 +159,10 @@ def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: C
         except ValueError as error:
             summary.dropped.append(f'{picture.file_name}: line {number} of {path.name} ({line.strip()[:60]}): {error}')
             continue
-        size = (picture.width, picture.height)
-        if len(values) == 4:
-            center, half = np.array(values[:2]), np.array(values[2:]) / 2
-            items.append(Item(classes[int(kind)], edges(np.array((center - half, center + half)) * size), line.strip()))
+        label, points = classes[int(kind)], np.reshape(values, (-1, 2))
+        if len(points) == 2:
+            center, half = points[0], points[1].clip(0) / 2
+            items.append(Item(label, edges(place(np.array((center - half, center + half)))), line.strip()))
         else:
-            points = np.array(values).reshape(-1, 2).clip(0, 1) * size
-            polygon = points.ravel().tolist()
-            (rle,) = mask_utils.frPyObjects([polygon], picture.height, picture.width)
-            area = float(mask_utils.area(rle))
-            items.append(Item(classes[int(kind)], edges(points), 'polygon', mask=[polygon], area=area))
+            items.append(polygon_item(label, [place(points)], picture, 'polygon'))
     return items

@@ -126,6 +126,21 @@ def test_a_list_names_each_image_once_and_must_be_text(tmp_path):
         read_split(path, {'a'})
 
 
+def test_names_are_printed_on_one_line(tmp_path, capsys):
+    """A name may hold line breaks, and codes that clear the terminal."""
+    summary = common.ConversionSummary(
+        images=1, objects={'c\nat': 1}, dropped=['b\rad: why'], clipped=['c\x1b[2J'], notes={'left out': ['x\ny.jpg']}
+    )
+    common.report({'d\ta/all.json': summary}, allow_dropped=True)
+    assert capsys.readouterr().out.splitlines() == [
+        'd\\ta/all.json: 1 images, 1 objects: c\\nat 1',
+        'left out: 1 (x\\ny.jpg)',
+        'clipped to their image: 1 (c\\x1b[2J)',
+        'dropped 1:',
+        '  b\\rad: why',
+    ]
+
+
 def test_an_image_whose_exif_data_cannot_be_read_is_used(tmp_path, monkeypatch):
     """Pillow refuses very large images, which OpenCV reads."""
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((20, 30, 3), np.uint8))

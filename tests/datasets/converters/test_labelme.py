@@ -113,7 +113,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
     text = str(summary)
     for says in (
         'a.png: shape 2 (dog): a point of 1 points is no object: expected a polygon, a rectangle or a circle',
-        'a.png: shape 3 (): it has no name or no area inside the image',
+        'a.png: shape 3 (): expected a text with visible characters as its "label"',
         'a.png: shape 4 (dog): ',
         'b: it was annotated with 300 x 100 pixels, and the image has 200 x 100. The aspect ratios differ',
         'c: c.json is no file of LabelMe: expected a list "shapes" of objects',
@@ -131,6 +131,86 @@ def test_a_size_that_is_no_number_is_not_used_and_groups_may_have_any_name(tmp_p
     labelme_to_coco(str(tmp_path))
     (item,) = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
     assert item['bbox'] == [10, 20, 40, 60] and len(item['segmentation']) == 2
+
+
+@pytest.mark.parametrize('label', [None, False, ['cat'], {'cat': 1}, ' ', '\ud800'])
+def test_a_label_that_is_no_text_is_named(tmp_path, label):
+    write(tmp_path, 'a', shape('dog', SQUARE), shape(label, SQUARE))
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    assert summary.objects == {'dog': 1} and len(summary.dropped) == 1
+    assert 'shape 2 ' in summary.dropped[0] and 'expected a text with visible characters' in summary.dropped[0]
+
+
+@pytest.mark.parametrize('label', [0, 5, '0'])
+def test_a_number_may_be_a_label(tmp_path, label):
+    write(tmp_path, 'a', shape('dog', SQUARE), shape(label, SQUARE))
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    assert summary.objects == {str(label): 1, 'dog': 1} and not summary.dropped
+
+
+@pytest.mark.parametrize(
+    'points, box, pixels',
+    [
+        ([[0, 0], [400, 0], [0, 200]], [0, 0, 200, 100], 200 * 100),
+        ([[-50, 20], [30, 20], [30, 150], [-50, 150]], [0, 20, 30, 80], 30 * 80),
+        ([[100, -100], [400, 200], [100, 200]], [100, 0, 100, 100], 100 * 100),
+        ([[0, 0], [1e200, 0], [1e200, 1e200], [0, 1e200]], [0, 0, 200, 100], 200 * 100),
+    ],
+)
+def test_what_is_outside_of_the_image_is_cut_off(tmp_path, points, box, pixels):
+    write(tmp_path, 'a', shape('dog', points), shape('dog', SQUARE))
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    item, inside = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
+    assert item['bbox'] == pytest.approx(box) and item['area'] == pixels
+    (rle,) = mask_utils.frPyObjects(item['segmentation'], 100, 200)
+    assert mask_utils.area(rle) == pixels
+    assert summary.clipped == ['a: object 1 (dog) shape 1'] and inside['bbox'] == [10, 20, 40, 60]
+
+
+def test_the_image_that_a_file_names_must_be_that_beside_it(tmp_path):
+    for name, path in (('a', 'b.png'), ('b', 'c:\\photos\\b.jpg'), ('c.1', '../old/c.1.png'), ('d', 'IMG_1.png')):
+        write(tmp_path, name, shape('dog', SQUARE))
+        content = json.loads((tmp_path / f'{name}.json').read_text())
+        (tmp_path / f'{name}.json').write_text(json.dumps({**content, 'imagePath': path}))
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    (dropped,) = summary.dropped
+    assert dropped.startswith('a: its JSON file has the "imagePath" b.png, and is beside a.png. Correct "imagePath"')
+    assert 'of an image that is not there; check the objects: 1 (d.png)' in str(summary) and summary.images == 3
+
+
+def test_images_without_a_json_file_are_named(tmp_path):
+    write(tmp_path / 'train', 'a', shape('dog', SQUARE))
+    for name in ('train/b.png', 'c.jpg'):
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9, 3), np.uint8))
+    (tmp_path / 'train' / 'a.json').rename(tmp_path / 'train' / 'a.JSON')
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    assert 'images without a JSON file, left out: 2 (c.jpg, train/b.png)\ndropped nothing' in str(summary)
+
+
+def test_a_file_of_the_user_is_converted_wherever_it_is_and_not_replaced(tmp_path):
+    """The folder of the output may hold other files than this tool's."""
+    write(tmp_path / 'annotations', 'annotations', shape('dog', SQUARE))
+    write(tmp_path / 'train', 'a', shape('cat', SQUARE))
+    text = (tmp_path / 'annotations' / 'annotations.json').read_text()
+    with pytest.raises(UserError, match='annotations.json is to be read and to be written; give another name or fold'):
+        labelme_to_coco(str(tmp_path))
+    assert (tmp_path / 'annotations' / 'annotations.json').read_text() == text
+    assert not (tmp_path / 'annotations' / 'train.json').exists()
+    summaries = labelme_to_coco(str(tmp_path), str(tmp_path / 'out'))
+    assert [sum(summary.objects.values()) for summary in summaries.values()] == [1, 1]
+    assert len(labelme_to_coco(str(tmp_path), val_fraction=0.5)) == 2
+    (tmp_path / 'train' / 'annotations.json').write_text('{')  # not readable, and yet not to be replaced
+    with pytest.raises(UserError, match='annotations.json is to be read'):
+        labelme_to_coco(str(tmp_path), str(tmp_path / 'train'))
+
+
+def test_the_output_may_be_in_the_folder_itself(tmp_path):
+    write(tmp_path, 'a', shape('dog', SQUARE))
+    for _ in range(2):
+        (summary,) = labelme_to_coco(str(tmp_path), str(tmp_path)).values()
+        assert summary.images == 1 and not summary.dropped
+    assert "JSON files in COCO's format, left out: 1 (all.json)" in str(summary)
+    assert 'shapes' in json.loads((tmp_path / 'a.json').read_text())
 
 
 def test_json_that_is_nested_too_deep_is_named(tmp_path):

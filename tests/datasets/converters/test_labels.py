@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.datasets.converters.labels import labels_to_coco
@@ -97,6 +98,59 @@ def test_a_list_that_never_ends_is_an_error(cells):
     os.mkfifo(root / 'train.txt')
     with pytest.raises(UserError, match='train.txt is not a file'):
         labels_to_coco(str(root), 'nucleus')
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('drawn_on', ['stored', 'shown'])
+def test_label_images_follow_the_rotation_of_the_image(tmp_path, orientation, drawn_on):
+    """The object is a bright patch, which OpenCV finds again in the image as training reads it."""
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    stored = np.zeros((30, 40), np.uint8)
+    stored[4:12, 20:36] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / 'images' / 'a.png', exif=exif)
+    shown = cv2.imread(str(tmp_path / 'images' / 'a.png'), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / 'labels' / 'a.png'), stored if drawn_on == 'stored' else shown)
+    (summary,) = labels_to_coco(str(tmp_path), 'patch').values()
+    (item,) = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
+    unclear = orientation in (2, 3, 4)  # the size is the same before and after
+    assert ('turned or mirrored by its EXIF data; the annotations were taken as' in str(summary)) == unclear
+    if not unclear or drawn_on == 'shown':
+        assert (mask_utils.decode(item['segmentation']).astype(bool) == (shown == 255)).all()
+
+
+def test_a_label_image_with_a_rotation_of_its_own_is_rotated(tmp_path):
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    stored = np.zeros((30, 40), np.uint8)
+    stored[4:12, 20:36] = 255
+    for folder in ('images', 'labels'):
+        Image.fromarray(stored).save(tmp_path / folder / 'a.png', exif=exif)
+    labels_to_coco(str(tmp_path), 'patch')
+    (item,) = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
+    assert item['bbox'] == [4, 18, 16, 8]
+
+
+@pytest.mark.parametrize('kind', [np.int32, np.float32])
+def test_label_images_that_do_not_keep_numbers_are_named(cells, kind):
+    root, numbers = cells
+    Image.fromarray(numbers['a']).save(root / 'labels' / 'a.png', 'JPEG')
+    for name, change in (('b.1', np.float32(1.5)), ('c', np.int32(-1))):
+        (root / 'labels' / f'{name}.png').unlink()
+        cv2.imwrite(str(root / 'labels' / f'{name}.tif'), numbers[name] * change)
+    for name in ('images/d.jpg', 'labels/d.tif'):
+        cv2.imwrite(str(root / name), numbers['c'].astype(kind) if name == 'labels/d.tif' else numbers['a'])
+    (summary,) = labels_to_coco(str(root), 'nucleus').values()
+    assert summary.dropped == [
+        'a: the label image a.png is a JPEG, which does not keep the numbers; expected PNG or TIFF',
+        'b.1: the label image b.1.tif has other pixels than whole numbers from 0',
+        'c: the label image c.tif has other pixels than whole numbers from 0',
+    ]
+    assert summary.objects == {'nucleus': 3}  # whole numbers may have 32 bits
 
 
 def test_images_that_cannot_be_used_are_named(cells):

@@ -278,7 +278,31 @@ def test_boxes_in_stored_pixels_are_rotated(voc, orientation, scale):
         assert shown[y : y + h, x : x + w].min() == 255 and (shown == 255).sum() == w * h
         assert ('rotated as its EXIF data says: 1 (a.png)' in str(summary)) == (orientation != 1)
     else:  # the size does not tell which pixels were annotated
-        assert 'turned or mirrored by its EXIF data without another size; check the objects: 1 (a.png)' in str(summary)
+        assert 'turned or mirrored by its EXIF data; the annotations were taken as ' in str(summary)
+
+
+@pytest.mark.parametrize('size', [(40, 30), (80, 60)])
+def test_fractions_of_the_stored_pixels_are_rotated(voc, size):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    voc.add('a')
+    Image.new('RGB', (40, 30)).save(voc.path / 'JPEGImages' / 'a.jpg', exif=exif)
+    voc.write('a', with_size(size, (0, 0.5, 0.25, 1)))
+    summary, coco = voc.convert()
+    assert coco['annotations'][0]['bbox'] == pytest.approx([0, 0, 15, 10])
+    assert 'rotated as its EXIF data says: 1 (a.jpg)' in str(summary) and 'scaled' not in str(summary)
+
+
+def test_an_orientation_that_training_ignores_is_ignored(voc):
+    """OpenCV does not rotate WebP."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    voc.add('a', image=False)
+    Image.new('RGB', (40, 30)).save(voc.path / 'JPEGImages' / 'a.webp', exif=exif)
+    height, width = cv2.imread(str(voc.path / 'JPEGImages' / 'a.webp')).shape[:2]
+    voc.write('a', with_size((width, height), (1, 1, 9, 9)))
+    summary, coco = voc.convert()
+    assert coco['annotations'][0]['bbox'] == [0, 0, 9, 9] and 'EXIF' not in str(summary)
 
 
 def test_boxes_from_0_to_1_are_fractions(voc):
@@ -352,6 +376,87 @@ def test_xml_files_may_lie_beside_the_images(beside):
     assert [category['name'] for category in coco['categories']] == ['a cat', 'b cat', 'c cat']
     with pytest.raises(UserError, match='no folder .*test with XML files; there are: train, val'):
         voc_to_coco(str(beside), splits=['test'])
+
+
+def test_images_without_an_annotation_file_are_named(beside):
+    assert 'left out' not in str(voc_to_coco(str(beside)))
+    for folder in ('train', 'unlabelled'):
+        (beside / folder).mkdir(exist_ok=True)
+        cv2.imwrite(str(beside / folder / 'd.png'), np.zeros((30, 40, 3), np.uint8))
+    says = 'images without an annotation file, left out'
+    train, val = voc_to_coco(str(beside)).values()
+    assert f'{says}: 2 (train/d.png, unlabelled/d.png)\ndropped nothing' in str(train) and says not in str(val)
+    (train,) = voc_to_coco(str(beside), splits=['train']).values()
+    assert f'{says}: 1 (train/d.png)' in str(train)
+    train, val = voc_to_coco(str(beside), val_fraction=0.5).values()
+    assert f'{says}: 2 (train/d.png, unlabelled/d.png)' in str(train)
+
+
+def test_images_that_no_split_file_lists_are_not_meant(voc):
+    for name in 'ab':
+        voc.add(name, ('cat', (1, 1, 9, 9)))
+    (voc.path / 'Annotations' / 'b.xml').unlink()
+    assert 'images without an annotation file, left out: 1 (b.jpg)' in str(voc.convert()[0])
+    voc.split('train', 'a\n')
+    assert 'left out' not in str(voc.convert()[0])
+
+
+def test_a_split_named_as_the_file_of_the_others_is_an_error(beside):
+    (beside / 'a.xml').write_text(with_size((40, 30), (1, 1, 9, 9)))
+    cv2.imwrite(str(beside / 'a.png'), np.zeros((30, 40, 3), np.uint8))
+    (beside / 'val').rename(beside / 'all')
+    says = 'the folder itself and the subfolder all would both become all.json; rename a subfolder'
+    with pytest.raises(UserError, match=says):
+        voc_to_coco(str(beside))
+    assert not (beside / 'annotations').exists()
+    assert len(voc_to_coco(str(beside), splits=['train'])) == 1
+    assert len(voc_to_coco(str(beside), val_fraction=0.5)) == 2
+
+
+def test_splits_are_names_and_no_paths(voc):
+    voc.add('a', ('cat', (1, 1, 9, 9)))
+    voc.split('train', 'a\n')
+    (voc.path / 'ImageSets' / 'other.txt').write_text('a\n')
+    for split in ('../other', str(voc.path / 'ImageSets' / 'other')):
+        with pytest.raises(UserError, match='no split file .*; the splits in this folder are: train'):
+            voc.convert(splits=[split])
+
+
+@pytest.mark.parametrize('text', ['<html><body>404</body></html>', '<svg/>'])
+def test_xml_of_another_kind_is_no_image_without_objects(voc, text):
+    voc.add('a', ('cat', (1, 1, 9, 9)))
+    voc.add('b')
+    voc.write('b', text)
+    summary, coco = voc.convert()
+    (dropped,) = summary.dropped
+    assert 'b: b.xml is no annotation file of Pascal VOC: expected <annotation> around it, not <' in dropped
+    assert [image['file_name'] for image in coco['images']] == ['a.jpg']
+
+
+@pytest.mark.parametrize(
+    'text, crowd',
+    [('true', 1), ('Yes', 1), ('1.0', 1), (' 1 ', 1), ('', 0), ('0.0', 0), ('False', 0), ('no', 0), ('Unspecified', 0)],
+)
+def test_difficult_may_be_a_word(voc, text, crowd):
+    voc.add('a')
+    voc.write('a', f'<annotation>{OBJECT.format(1, 1, 9, 9, name="cat", difficult=text)}</annotation>')
+    assert voc.convert()[1]['annotations'][0]['iscrowd'] == crowd
+
+
+def test_another_value_of_difficult_is_named(voc):
+    voc.add('a')
+    objects = ''.join(OBJECT.format(1, 1, 9, 9, name='cat', difficult=value) for value in (0, 2))
+    voc.write('a', f'<annotation>{objects}</annotation>')
+    assert voc.convert()[0].dropped == ["a: object 2 of a.xml has the value '2' of difficult; expected 0 or 1"]
+
+
+@pytest.mark.parametrize('size', [(4e307, 3e307), (4e-290, 3e-290)])
+def test_a_box_that_is_nothing_at_the_size_of_the_image_is_dropped(voc, size):
+    voc.add('a')
+    voc.write('a', with_size(size, (10, 10, 100, 100)))
+    voc.add('b', ('cat', (1, 1, 9, 9)))
+    summary, _ = voc.convert()
+    assert len(summary.dropped) == 1 and 'no area inside the 40 x 30 image' in summary.dropped[0]
 
 
 def test_all_images_can_be_split_at_random(beside):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as mask_utils
 
 from econvnext_mmdet.datasets.converters.common import ConversionSummary, Picture, to_coco
@@ -63,6 +64,52 @@ def test_a_polygon_without_area_is_dropped(tmp_path):
     assert 'no area inside' in dropped and sum(summary.objects.values()) == 1
 
 
+def test_what_is_outside_of_the_image_is_cut_off(tmp_path):
+    write(tmp_path, '{}', 'a', '0 -0.01 0 1.01 0 1.01 1.01 -0.01 1.01', '0 1.005 0.5 0.01 0.2', '0 0.5 0.5 -0.01 0.2')
+    (summary,) = yolo_to_coco(str(tmp_path), classes=NAMES).values()
+    (item,) = json.loads((tmp_path / 'annotations' / 'all.json').read_text())['annotations']
+    assert item['bbox'] == [0, 0, 200, 100] and item['area'] == 200 * 100
+    assert len(summary.clipped) == 1 and ['no area inside' in dropped for dropped in summary.dropped] == [True, True]
+
+
+@pytest.mark.parametrize('orientation', [3, 6])
+def test_labels_of_an_image_that_its_exif_data_turns_are_to_be_checked(tmp_path, orientation):
+    """A fraction does not tell whether it is one of the stored or of the turned image."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    write(tmp_path, '{}', 'a', '0 0.5 0.5 0.2 0.2')
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8))
+    image.save(tmp_path / 'images' / 'a.jpg', exif=exif)
+    (summary,) = yolo_to_coco(str(tmp_path), classes=NAMES).values()
+    assert 'turned or mirrored by its EXIF data; the annotations were taken as those of the turned image, check' in str(
+        summary
+    )
+
+
+def test_label_files_without_an_image_are_named(tmp_path):
+    write(tmp_path, '{}', 'a', '0 0.5 0.5 0.2 0.2')
+    for name in ('b.txt', 'classes.txt'):
+        (tmp_path / 'labels' / name).write_text('0 0.5 0.5 0.2 0.2')
+    (tmp_path / 'README.txt').write_text('about')
+    (summary,) = yolo_to_coco(str(tmp_path), classes=NAMES).values()
+    assert 'label files without an image, left out: 1 (labels/b.txt)\ndropped nothing' in str(summary)
+
+
+@pytest.mark.parametrize(
+    'folders, says',
+    [
+        (('t_x', 't/x'), 'the subfolder t/x and the subfolder t_x would both become t_x.json; rename a subfolder'),
+        (('', 'all'), 'the folder itself and the subfolder all would both become all.json; rename a subfolder'),
+    ],
+)
+def test_splits_with_the_same_name_are_an_error(tmp_path, folders, says):
+    for folder in folders:
+        write(tmp_path, f'{{}}/{folder}', 'a', '0 0.5 0.5 0.2 0.2')
+    with pytest.raises(UserError, match=says):
+        yolo_to_coco(str(tmp_path), classes=NAMES)
+    assert not (tmp_path / 'annotations').exists()
+
+
 @pytest.mark.parametrize('layout', ['{}/{split}', '{split}/{}'])
 def test_splits_are_folders(tmp_path, layout):
     for split, name in (('train', 'a'), ('train', 'b'), ('val', 'a')):
@@ -94,7 +141,11 @@ def test_wrong_lines_are_named_and_a_missing_file_is_counted(tmp_path):
 
 @pytest.mark.parametrize(
     'file, text',
-    [('data.yaml', 'names: [cat, big dog]'), ('classes.txt', 'cat\n\nbig dog\n'), ('obj.names', '\ufeffcat\nbig dog')],
+    [
+        ('data.yaml', 'nc: "2"\nnames: [cat, big dog]'),
+        ('classes.txt', 'cat\n\nbig dog\n'),
+        ('obj.names', '\ufeffcat\nbig dog'),
+    ],
 )
 def test_names_are_read_from_the_usual_files(tmp_path, file, text):
     (tmp_path / file).write_text(text, encoding='utf-8')
@@ -127,6 +178,7 @@ def test_the_number_of_classes_may_be_in_quotes(tmp_path):
         ('names: [cat, null]', '1 of its 2 "names" are read as no text'),
         ('names: &a [*a]', 'as YAML: its aliases'),
         ('names: [cat]\nnc: 5', 'says nc: 5, and has 1 names'),
+        ('names: [cat]\nkpt_shape: [17, 2]', 'says kpt_shape: its labels have key points. Keep the first five'),
         ('names: [cat, cat]', "two classes have the name 'cat'"),
         ('names: ["\\uD800"]', 'cannot be shown|cannot read'),
         ('names: ["", dog]', 'has the name .*, which cannot be shown'),
