@@ -250,7 +250,7 @@ def tested_size(cfg: Config) -> dict[str, Any]:
             f'config; found {", ".join(steps) or "no steps"}'
         )
     width, height = (size, size) if isinstance(size, int) else size
-    ways = {key: resize.get(key, default) for key, default in (('interpolation', 'bilinear'), ('backend', 'cv2'))}
+    ways = {key: resize.get(key) or default for key, default in (('interpolation', 'bilinear'), ('backend', 'cv2'))}
     return dict(imgsz=(height, width), **ways, **kind)
 
 

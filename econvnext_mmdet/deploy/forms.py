@@ -17,6 +17,7 @@ from torchvision.ops import roi_align
 from ..models.common.distribution_head import DistributionHead
 from ..models.yolov10.head import YOLOv10Head
 from .nms import nms
+from .outputs import OUTPUTS
 from .supported import check_classifier, check_one_stage, check_two_stage, stages
 
 INVALID = -1.0  # the score of a box that is no detection; real scores are from 0 to 1
@@ -78,7 +79,7 @@ class BackboneForm(ExportForm):
 class ClassifierForm(ExportForm):
     """A classifier: from images to the probabilities of the classes."""
 
-    output_names = ('scores',)
+    output_names = OUTPUTS['classify']
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Map images (N, 3, H, W) to probabilities (N, C)."""
@@ -88,7 +89,7 @@ class ClassifierForm(ExportForm):
 class DenseForm(ExportForm):
     """A one-stage detector: RetinaNet, PP-YOLOE or YOLOv10."""
 
-    output_names = ('boxes', 'scores', 'labels', 'num_dets')
+    output_names = OUTPUTS['detect']
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to detections.
@@ -114,7 +115,7 @@ class TwoStageForm(ExportForm):
         super().__init__(model)
         roi_head = model.roi_head
         self.cascade = isinstance(roi_head, CascadeRoIHead)
-        self.output_names = (*DenseForm.output_names, 'masks') if roi_head.with_mask else DenseForm.output_names
+        self.output_names = OUTPUTS['segment' if roi_head.with_mask else 'detect']
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to detections.

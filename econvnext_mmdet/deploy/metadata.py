@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_readable
 from ..utils.files import parse_json
 from ..version import __version__
 
 PRODUCER = 'econvnext_mmdet'
 SMALLEST_SIDE = 32
+EXPORT_AGAIN = 'It was changed or is damaged, or another program wrote it. Export the checkpoint with tools/export.py.'
+# MMCV's names of the interpolations of each backend.
+INTERPOLATIONS = {
+    'cv2': ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos'),
+    'pillow': ('nearest', 'bilinear', 'bicubic', 'box', 'lanczos', 'hamming'),
+}
+# The texts that are one of a few words.
+WORDS = {
+    'task': ('detect', 'segment', 'classify', 'features'),
+    'resize': ('fit', 'stretch', 'crop'),
+    'backend': tuple(INTERPOLATIONS),
+    'channels': ('BGR',),
+    'channels_inside': ('BGR', 'RGB'),
+    'weights': ('float32', 'float16', 'int8'),
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ class Metadata:
             path: The file, for the message.
 
         Raises:
-            UserError: This package did not write the file, or it is damaged.
+            UserError: This package did not write the file, or a text is missing or has a wrong value.
         """
         if texts.get('producer') != PRODUCER:
             raise UserError(
@@ -87,25 +104,13 @@ class Metadata:
                 f'{texts.get("producer", "none")}. Export the checkpoint with tools/export.py.'
             )
         try:
-            read = {
-                key: texts[key]
-                for key in (
-                    'task',
-                    'resize',
-                    'interpolation',
-                    'backend',
-                    'channels_inside',
-                    'weights',
-                    'channels',
-                    'version',
-                )
-            }
+            read = {key: texts[key] for key in (*WORDS, 'interpolation', 'version')}
             names = parse_json(texts['names'])
             numbers = {
                 key: parse_json(texts[key])
                 for key in ('imgsz', 'short_side', 'stride', 'mean', 'std', 'mask_threshold', 'test_cfg')
             }
-            return cls(
+            metadata = cls(
                 **read,
                 names=tuple(names[str(label)] for label in range(len(names))),
                 imgsz=tuple(numbers['imgsz']),
@@ -121,3 +126,43 @@ class Metadata:
                 f'{path} has incomplete metadata ({type(error).__name__}: {error}). It was changed, or written by '
                 f'another version than {__version__}. Export the checkpoint again with tools/export.py.'
             ) from error
+        for key, expected in metadata._wrong_values():
+            raise UserError(
+                f'{path} has wrong metadata: {key} is {str(getattr(metadata, key))[:100]!r}, and {expected} was '
+                f'expected. {EXPORT_AGAIN}'
+            )
+        return metadata
+
+    def _wrong_values(self) -> Iterator[tuple[str, str]]:
+        """The key of each wrong value, and what was expected. The values come from a file and can have any type."""
+        for key, words in WORDS.items():
+            if getattr(self, key) not in words:
+                yield key, ' or '.join(words)
+        if self.interpolation not in INTERPOLATIONS.get(self.backend, ()):
+            yield 'interpolation', f'an interpolation of {self.backend}'
+        if not all(map(is_readable, self.names)) or bool(self.names) == (self.task == 'features'):
+            yield 'names', 'a readable name for each class, and none for a backbone,'
+        elif len(set(self.names)) < len(self.names) and self.task != 'classify':  # ImageNet has two classes "crane"
+            yield 'names', 'a different name for each class'
+        if len(self.imgsz) != 2 or not all(map(_is_count, self.imgsz)):
+            yield 'imgsz', 'a height and a width in pixels'
+        if not (_is_count(self.short_side) if self.resize == 'crop' else self.short_side is None):
+            yield 'short_side', 'a length in pixels if the image is cut, and null otherwise,'
+        if not _is_count(self.stride):
+            yield 'stride', 'a number of pixels'
+        if len(self.mean) not in (0, 1, 3) or not all(map(_is_number, self.mean)):
+            yield 'mean', 'no number, one, or one for each channel'
+        if len(self.std) != len(self.mean) or not all(_is_number(value) and value > 0 for value in self.std):
+            yield 'std', 'a number above 0 for each one of mean'
+        if not (_is_number(self.mask_threshold) if self.task == 'segment' else self.mask_threshold is None):
+            yield 'mask_threshold', 'a number for a detector with masks, and null otherwise,'
+        if not isinstance(self.test_cfg, (dict, type(None))):
+            yield 'test_cfg', 'a dict or null'
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

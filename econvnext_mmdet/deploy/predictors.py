@@ -58,12 +58,13 @@ class ExportedPredictor(BaseModel):
                 f'{path} has {len(metadata.names)} classes ({examples(metadata.names)}), and the model of the config '
                 f'has {num_classes}. {advice}'
             )
-        wanted, contained = json.loads(json.dumps(test_cfg or {})), metadata.test_cfg or {}
-        for key in wanted:
-            if wanted[key] != contained.get(key):
+        contained = metadata.test_cfg or {}
+        wanted = contained if test_cfg is None else json.loads(json.dumps(test_cfg))
+        for key in {**wanted, **contained}:
+            if wanted.get(key) != contained.get(key):
                 raise UserError(
                     f'{path} contains model.test_cfg.{key}={contained.get(key)}, and the config has '
-                    f'model.test_cfg.{key}={wanted[key]}. The settings of an exported file cannot change. Give the '
+                    f'model.test_cfg.{key}={wanted.get(key)}. The settings of an exported file cannot change. Give the '
                     'config from which it was exported, or export the checkpoint again.'
                 )
         # The test pipeline may make a long image narrow. A file with a large stride pads it, as PyTorch does.
@@ -170,7 +171,7 @@ def use_exported(cfg: Config, path: str) -> None:
         (part[name] for part in (cfg.model, roi_head) for name in ('head', 'bbox_head') if name in part), {}
     )
     last: Any = head[-1] if isinstance(head, (list, tuple)) else head
-    settings = dict(num_classes=last.get('num_classes'), test_cfg=cfg.model.get('test_cfg'))
+    settings = dict(num_classes=last.get('num_classes'), test_cfg=cfg.model.get('test_cfg') or {})
     if is_classification(cfg):
         cfg.model = ConfigDict(type='ExportedClassifier', path=path, **settings)
     else:

@@ -137,6 +137,16 @@ def check_pixels(path: str) -> None:
         )
 
 
+def check_no_pipe(path: str | Path) -> None:
+    """Check that a path is that of no device and no pipe. Reading may never end, and renaming a file replaces them.
+
+    Raises:
+        UserError: It is a device, a pipe or a socket.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UserError(f'{path} is a device or a pipe; give the name of a file')
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file completely or not at all, also if the machine stops.
@@ -153,8 +163,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        raise UserError(f'{path} is a device or a pipe; give the name of a file to write')
+    check_no_pipe(path)
     part = path.with_name(f'.part-{path.name}')  # keeps the file extension, which may decide the format
     try:
         yield part

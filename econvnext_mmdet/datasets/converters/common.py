@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 from pycocotools import mask as mask_utils
 
 from ...utils.errors import UserError, examples, is_readable, printable
-from ...utils.files import check_writable, whole_file
+from ...utils.files import check_no_pipe, check_writable, whole_file
 
 ORIENTATION = 0x0112  # the number of EXIF's tag
 SWAPPED = (5, 6, 7, 8)  # the orientations that swap width and height
@@ -288,8 +288,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: The file has another encoding, or it is a device or a pipe, which may never end.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise UserError(f'{path} is not a file')
+    check_no_pipe(path)
     content = path.read_bytes()
     try:
         return content.decode('utf-16' if content.startswith((b'\xff\xfe', b'\xfe\xff')) else 'utf-8-sig')

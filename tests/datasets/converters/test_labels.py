@@ -92,11 +92,11 @@ def test_text_files_are_splits(cells):
 def test_a_list_that_never_ends_is_an_error(cells):
     root, _ = cells
     (root / 'train.txt').symlink_to('/dev/zero')
-    with pytest.raises(UserError, match='train.txt is not a file'):
+    with pytest.raises(UserError, match='train.txt is a device or a pipe'):
         labels_to_coco(str(root), 'nucleus')
     (root / 'train.txt').unlink()
     os.mkfifo(root / 'train.txt')
-    with pytest.raises(UserError, match='train.txt is not a file'):
+    with pytest.raises(UserError, match='train.txt is a device or a pipe'):
         labels_to_coco(str(root), 'nucleus')
 
 
