@@ -8,9 +8,11 @@ visualization hook of classifiers. MMEngine then also finds the configs of the p
 ``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
 """
 
+from .utils.files import drop_wrong_limit
 from .utils.operators import replace_missing_operators
 from .utils.versions import check_versions
 
+drop_wrong_limit()  # before the libraries import OpenCV
 check_versions()
 replace_missing_operators()
 

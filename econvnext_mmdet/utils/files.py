@@ -5,6 +5,7 @@ import gc
 import json
 import math
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,16 @@ def _number_of_values(value: Any, known: dict[int, float]) -> float:
     return known[id(value)]
 
 
+def check_no_pipe(path: str | Path) -> None:
+    """Check that a path is that of no device and no pipe. Reading may never end, and renaming a file replaces them.
+
+    Raises:
+        UserError: It is a device, a pipe or a socket.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UserError(f'{path} is a device or a pipe; give the name of a file')
+
+
 def load_json(path: str, kind: type[dict] | type[list]) -> Any:
     """Read a JSON file.
 
@@ -100,6 +111,7 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
     Raises:
         UserError: The file is missing, is not JSON or holds another type.
     """
+    check_no_pipe(path)
     try:
         with no_garbage_collection():
             content = parse_json(Path(path).read_bytes())
@@ -112,6 +124,18 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
             expected = 'a results file: a list with one entry per detection'
         raise UserError(f'{path} has the wrong content: expected {expected}')
     return content
+
+
+def drop_wrong_limit() -> None:
+    """Drop a limit of pixels that is no number, with a warning. OpenCV would abort the process when it is imported."""
+    value = os.environ.get(PIXELS_VARIABLE, '1')
+    if not re.fullmatch('[1-9][0-9]{0,17}', value):
+        del os.environ[PIXELS_VARIABLE]
+        warnings.warn(
+            f'the environment variable {PIXELS_VARIABLE} is not used: expected a number of pixels, such as '
+            f'{MOST_PIXELS}; got {value!r}',
+            stacklevel=2,
+        )
 
 
 def check_pixels(path: str) -> None:
@@ -135,16 +159,6 @@ def check_pixels(path: str) -> None:
             f'{path} has {width} x {height} pixels, more than {most:,}. Use a smaller image, or set the environment '
             f'variable {PIXELS_VARIABLE} to a larger number.'
         )
-
-
-def check_no_pipe(path: str | Path) -> None:
-    """Check that a path is that of no device and no pipe. Reading may never end, and renaming a file replaces them.
-
-    Raises:
-        UserError: It is a device, a pipe or a socket.
-    """
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise UserError(f'{path} is a device or a pipe; give the name of a file')
 
 
 @contextmanager

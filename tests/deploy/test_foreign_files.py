@@ -140,7 +140,11 @@ def test_each_task_has_its_own_outputs(task, outputs, says, tmp_path):
 
 def test_the_files_of_openvino_are_checked_too(tmp_path):
     ov = library('openvino')
-    for name, changes in (('right', {}), ('input', dict(kind='int64')), ('label', dict(outputs=with_value('labels', 9)))):
+    for name, changes in (
+        ('right', {}),
+        ('input', dict(kind='int64')),
+        ('label', dict(outputs=with_value('labels', 9))),
+    ):
         onnx.save(make_onnx(**changes), tmp_path / 'net.onnx')
         model = ov.Core().read_model(tmp_path / 'net.onnx')
         for key, value in METADATA.items():

@@ -6,8 +6,10 @@ import pytest
 
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.files import (
+    PIXELS_VARIABLE,
     check_extension,
     check_writable,
+    drop_wrong_limit,
     load_json,
     parse_yaml,
     whole_file,
@@ -71,13 +73,27 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('a.txt', 'after')]
 
 
-def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+def test_a_pipe_is_neither_replaced_by_a_file_nor_read(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     with pytest.raises(UserError, match='pipe is a device or a pipe; give the name of a file'):
         write_json(str(tmp_path / 'pipe'), [])
+    with pytest.raises(UserError, match='pipe is a device or a pipe; give the name of a file'):
+        load_json(str(tmp_path / 'pipe'), dict)
     assert (tmp_path / 'pipe').is_fifo() and [path.name for path in tmp_path.iterdir()] == ['pipe']
     with pytest.raises(IsADirectoryError):
         write_json(str(tmp_path), [])
+
+
+@pytest.mark.parametrize('value', ['abc', '1MB', '-5', '0', '', '1' + '0' * 19])
+def test_a_limit_of_pixels_that_is_no_number_is_dropped(value, monkeypatch):
+    """OpenCV aborts a process that imports it with most of them."""
+    monkeypatch.setenv(PIXELS_VARIABLE, value)
+    with pytest.warns(UserWarning, match=f'{PIXELS_VARIABLE} is not used: expected a number of pixels'):
+        drop_wrong_limit()
+    assert PIXELS_VARIABLE not in os.environ
+    monkeypatch.setenv(PIXELS_VARIABLE, '5000')
+    drop_wrong_limit()
+    assert os.environ[PIXELS_VARIABLE] == '5000'
 
 
 def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
