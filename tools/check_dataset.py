@@ -24,13 +24,15 @@ def parse_args() -> argparse.Namespace:
         help='file for the picture of the samples, .jpg or .png (default: samples.jpg in the work directory)',
     )
     parser.add_argument(
-        '--samples', type=int, default=9, metavar='N', help='number of samples to draw (default: %(default)s)'
+        '--samples',
+        type=cli.whole(1, 1000),
+        default=9,
+        metavar='N',
+        help='number of samples to draw (default: %(default)s)',
     )
     parser.add_argument('--json', metavar='FILE', help='write the findings to a .json file')
     cli.add_config_options(parser)
     args = parser.parse_args()
-    if args.samples < 1:
-        parser.error(f'--samples expects 1 or more, got {args.samples}')
     if args.picture and Path(args.picture).suffix.lower() not in ('.jpg', '.jpeg', '.png'):
         parser.error(f'--picture expects a .jpg or .png file, got {args.picture}')
     if args.json and Path(args.json).suffix.lower() != '.json':

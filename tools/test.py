@@ -26,7 +26,10 @@ def parse_args() -> argparse.Namespace:
         'the ground truth on the left',
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds for which --show shows each image (default: 2)'
+        '--wait-time',
+        type=cli.number(0, 86_400),
+        default=2,
+        help='seconds for which --show shows each image (default: 2)',
     )
     parser.add_argument(
         '--tta',

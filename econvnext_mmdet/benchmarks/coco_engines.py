@@ -18,6 +18,7 @@ from .device import check_process_memory, process_memory, reset_peak
 
 # The size of the images, in pixels.
 WIDTH, HEIGHT = 640, 480
+MOST_OBJECTS = 10**6  # the mean per image; more than any image gets
 
 
 def make_boxes(images: int, classes: int, objects: float, detections: int, seed: int) -> tuple[dict, list]:
@@ -38,12 +39,12 @@ def make_boxes(images: int, classes: int, objects: float, detections: int, seed:
         The content of an annotation file, and the content of a results file.
 
     Raises:
-        UserError: There would be no image, class or object, or not enough detections.
+        UserError: There would be no image, class or object, or not enough detections, or the seed is negative.
     """
-    if min(images, classes) < 1 or objects <= 0 or detections < 2:
+    if min(images, classes) < 1 or not 0 < objects <= MOST_OBJECTS or detections < 2 or seed < 0:
         raise UserError(
-            'expected at least 1 image, 1 class and 2 detections per image, and more than 0 objects per image; got '
-            f'{images}, {classes}, {detections} and {objects}'
+            'expected at least 1 image, 1 class and 2 detections per image, more than 0 objects per image (at most '
+            f'{MOST_OBJECTS}), and a seed of at least 0; got {images}, {classes}, {detections}, {objects} and {seed}'
         )
     rng = np.random.default_rng(seed)
     coco = dict(

@@ -9,6 +9,7 @@ import cv2
 import mmdet
 import numpy as np
 
+from ..utils.errors import UserError
 from ..utils.files import whole_folder
 from .data_inspection import make_instances
 from .watching import watch
@@ -66,6 +67,9 @@ def time_start(tools: str, config: str, data: str, work: str, classes: int, work
         work: A folder for the work directories and the logs.
         classes: The number of classes.
         workers: The number of worker processes of the data loader.
+
+    Raises:
+        UserError: A tool ended before its first step.
     """
     Path(work).mkdir(parents=True, exist_ok=True)
     file = Path(work, 'startup.py')
@@ -79,5 +83,10 @@ def time_start(tools: str, config: str, data: str, work: str, classes: int, work
         target = f'{work}/{name.replace(" ", "_")}'
         command = [sys.executable, f'{folder}/train.py', str(file), '--work-dir', target]
         watched = watch(command, f'{target}.log', every=0.5, awaited='Epoch(train)', then=AFTER)
-        found[name] = Started(watched.seen or float('nan'), watched.peak)
+        if watched.seen is None:
+            (*_, last) = ['', *Path(f'{target}.log').read_text(encoding='utf-8', errors='replace').splitlines()]
+            raise UserError(
+                f'training with {name} ended with the exit status {watched.status} before its first step: {last}'
+            )
+        found[name] = Started(watched.seen, watched.peak)
     return found

@@ -94,7 +94,10 @@ def watch(
                     seen = time.monotonic() - start
                 if seen is not None and then is not None and time.monotonic() - start > seen + then:
                     break
-                time.sleep(every)
+                try:
+                    process.wait(every)  # a sleep would go on after the end of the program
+                except subprocess.TimeoutExpired:
+                    pass
         finally:
             for member in _family(psutil, parent):
                 try:
@@ -143,7 +146,9 @@ def write_samples(watched: Watched, folder: str, title: str) -> None:
     upper, lower = figure.subplots(2, sharex=True)
     minutes = [sample.seconds / 60 for sample in watched.samples]
     upper.plot(minutes, [sample.memory for sample in watched.samples])
-    upper.set(ylabel='memory (MiB)', ylim=(0, None), title=title)
+    upper.set(ylabel='memory (MiB)', ylim=(0, None))
+    # An argument of a command may have bytes that are no UTF-8, or two dollar signs, which are no formula.
+    upper.set_title(title.encode(errors='backslashreplace').decode(), parse_math=False)
     lower.plot(minutes, [sample.files for sample in watched.samples], color='C1')
     lower.set(ylabel='open files', ylim=(0, None), xlabel='minutes')
     with whole_file(Path(folder, 'samples.png')) as part:

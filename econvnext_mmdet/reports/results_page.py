@@ -92,7 +92,6 @@ def write_report(
             'axes.spines.top': False,
             'axes.spines.right': False,
             'figure.dpi': 110,
-            'text.parse_math': False,  # the name of a class may contain a dollar sign
         }
     )
     use_font_for(evaluator.categories.values())

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import io
+import math
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,9 @@ TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 # The signals with which a cluster ends a job, and a terminal that is closed. Windows has no SIGHUP.
 STOPPING = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
 DELAY = 0.01  # seconds after a fork until a signal that came during it ends the process
+MOST = 2**31 - 1  # the largest whole number that all libraries take
+MOST_THREADS = 1024  # PyTorch crashes with a hundred thousand
+MOST_SIDE = 2**16  # of an image in pixels
 
 
 def is_trusted() -> bool:
@@ -87,6 +91,39 @@ class KeyValueAction(DictAction):
 def _has_dict(text: str) -> bool:
     """Whether a value is a dict or a list with dicts. A template such as ``model_{}.pth`` is a word."""
     return text.lstrip().startswith(('{', '[', '(')) and '{' in text
+
+
+def whole(least: int, most: int = MOST) -> Callable[[str], int]:
+    """The type of an option that is a whole number.
+
+    Args:
+        least: The smallest number.
+        most: The largest number. Defaults to 2**31 - 1.
+    """
+    return _limited(int, least, most, 'a whole number')
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """The type of an option that is a finite number.
+
+    Args:
+        least: The smallest number.
+        most: The largest number.
+    """
+    return _limited(float, least, most, 'a number')
+
+
+def _limited(kind: type, least: float, most: float, expected: str) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f'expected {expected} from {least} to {most}, got {text!r}')
+        return value
+
+    return read
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -169,15 +206,24 @@ def add_class_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_shape_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the image size at which multiply-adds are counted or a network is timed."""
+def add_shape_option(
+    parser: argparse.ArgumentParser,
+    least: int = 1,
+    default: str = '224 224 for a classifier; for a detector, its test size if that is fixed, or else 800 1280',
+) -> None:
+    """Add the option for the image size at which multiply-adds are counted or a network is timed.
+
+    Args:
+        parser: The parser.
+        least: The smallest height and width. Defaults to 1.
+        default: What the tool takes without the option, for the help. Defaults to the sizes of papers.
+    """
     parser.add_argument(
         '--shape',
-        type=int,
+        type=whole(least, MOST_SIDE),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: 224 224 for a classifier; for a detector, its test size if that is fixed, '
-        'or else 800 1280)',
+        help=f'image size in pixels (default: {default})',
     )
 
 

@@ -16,7 +16,7 @@ EMOJI = 0x1F000  # from here on, characters are mostly emoji; matplotlib cannot 
 
 
 def use_font_for(names: Iterable[str]) -> None:
-    """Let matplotlib draw names with a font that has their characters.
+    """Let matplotlib draw names as they are written, with a font that has their characters.
 
     MMEngine draws all text with one font. If no installed font has all characters, the one with the most is used, and
     a warning says which are missing and which package has them.
@@ -24,6 +24,7 @@ def use_font_for(names: Iterable[str]) -> None:
     Args:
         names: The names of the classes.
     """
+    rcParams['text.parse_math'] = False  # a name with two dollar signs is no formula
     needed = {ord(character) for name in names for character in name if not character.isspace()}
     missing = needed - _characters(font_manager.findfont(FontProperties(family=['sans-serif'])))
     if not missing:

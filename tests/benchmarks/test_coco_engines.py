@@ -1,4 +1,5 @@
 import copy
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,8 +24,17 @@ def test_boxes_have_the_statistics_of_cocos_validation_set():
     assert make_boxes(3, 2, 4, 20, seed=1) == make_boxes(3, 2, 4, 20, seed=1) != make_boxes(3, 2, 4, 20, seed=2)
 
 
-@pytest.mark.parametrize('change', [dict(images=0), dict(classes=0), dict(objects=0.0), dict(detections=1)])
-def test_too_small_numbers_are_rejected(change):
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(images=0),
+        dict(classes=0),
+        *(dict(objects=value) for value in (0.0, -1.0, math.nan, math.inf, 1e300)),
+        dict(detections=1),
+        dict(seed=-1),
+    ],
+)
+def test_numbers_out_of_range_are_rejected(change):
     with pytest.raises(UserError, match='expected at least 1 image, 1 class and 2 detections per image'):
         make_boxes(**{**dict(images=2, classes=2, objects=2.0, detections=9, seed=0), **change})
 

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+import time
 
 import cv2
 import pytest
@@ -42,6 +43,18 @@ def test_a_program_can_be_ended_after_a_text(tmp_path):
     command = [sys.executable, '-c', "import time; print('now', flush=True); time.sleep(600)"]
     watched = watch(command, str(tmp_path / 'log'), every=0.1, awaited='now', then=0.2)
     assert watched.seen < 30 and watched.samples[-1].seconds < 60 and watched.status != 0
+
+
+def test_the_end_of_a_program_is_not_waited_for(tmp_path):
+    start = time.monotonic()
+    watched = watch([sys.executable, '-c', ''], str(tmp_path / 'log'), every=600)
+    assert watched.status == 0 and time.monotonic() - start < 60
+
+
+def test_a_title_is_drawn_as_it_is_written(tmp_path):
+    command = 'bash -c echo $x^{ $ \udcff 猫'
+    write_samples(Watched([Sample(0, 100, 5, 1)], 0, None), str(tmp_path), command)
+    assert (tmp_path / 'samples.png').is_file()
 
 
 def test_a_leak_shows_in_the_levels():

@@ -499,7 +499,7 @@ def test_ctrl_c_stops_reading_images(cfg, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     'option, says',
     [
-        (['--samples', '0'], '--samples expects 1 or more, got 0'),
+        (['--samples', '0'], "--samples: expected a whole number from 1 to 1000, got '0'"),
         (['--picture', 'x.txt'], '--picture expects a .jpg or .png file, got x.txt'),
         (['--json', 'x.jpg'], '--json expects a .json file, got x.jpg'),
     ],

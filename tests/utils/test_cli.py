@@ -1,14 +1,17 @@
 import argparse
 import os
+import runpy
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from econvnext_mmdet.utils.cli import add_config_options, run_tool
+from econvnext_mmdet.utils.cli import add_config_options, number, run_tool, whole
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.files import check_writable, write_json
+
+from ..helpers import ROOT
 
 
 def test_the_error_for_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch):
@@ -74,3 +77,41 @@ def test_options_may_be_numbers_lists_and_dicts(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', 'd={type=LinearLR}'])
     assert 'expects a dict as Python writes it' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'kind, right, wrong',
+    [
+        (whole(1, 9), {'1': 1, '9': 9}, ['0', '10', '-1', '1.5', 'x', '', 'nan', '9' * 5000]),
+        (number(0, 9), {'0': 0.0, '1e-3': 1e-3, '9': 9.0}, ['-1', '1e1', 'nan', 'inf', '-inf', 'x', '']),
+    ],
+)
+def test_a_number_out_of_range_is_a_usage_error(kind, right, wrong, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--size', type=kind)
+    assert {text: parser.parse_args(['--size', text]).size for text in right} == right
+    for text in wrong:
+        with pytest.raises(SystemExit, match='2'):
+            parser.parse_args([f'--size={text}'])
+        assert 'argument --size: expected a' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'tool, arguments, says',
+    [
+        *(('watch_run', ['out', '--every', value, '--', 'true'], '--every') for value in ('-1', 'nan', 'inf')),
+        ('benchmark_startup', ['--workers', '0', '-1'], '--workers'),
+        ('kill_and_resume', ['config.py', '--work-dir', 'x', '--kills', '-1'], '--kills'),
+        ('get_flops', ['config.py', '--shape', '100000000', '64'], '--shape'),
+        ('benchmark', ['--shape', '31', '64'], '--shape'),
+        ('benchmark', ['--threads', '100000'], '--threads'),
+        ('benchmark_training', ['config.py', '--steps', '0'], '--steps'),
+        ('benchmark_training', ['config.py', '--images', '9' * 400], '--images'),
+        ('compare_exports', ['config.py', 'x.pth', 'x.onnx', '--images', '0'], '--images'),
+    ],
+)
+def test_a_tool_refuses_a_number_out_of_range(tool, arguments, says, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+    with pytest.raises(SystemExit, match='2'):
+        runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / f'{tool}.py'))['parse_args']()
+    assert f'argument {says}: expected a ' in capsys.readouterr().err

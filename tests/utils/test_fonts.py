@@ -5,6 +5,7 @@ import logging
 import matplotlib
 import pytest
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from econvnext_mmdet.utils import fonts
@@ -31,6 +32,13 @@ def said(monkeypatch):
 def test_the_font_stays_if_it_has_all_characters(said):
     use_font_for(['cat', 'dog'])
     assert matplotlib.rcParams['font.sans-serif'] == ['cmr10'] and not said
+
+
+def test_a_name_with_dollar_signs_is_no_formula(said):
+    use_font_for(['$x^{$'])
+    figure = Figure()
+    figure.text(0, 0, '$x^{$')
+    figure.draw_without_rendering()
 
 
 def test_a_font_with_the_characters_is_used(said):

@@ -27,17 +27,19 @@ def parse_args() -> argparse.Namespace:
         help='eager, channels_last, compiled, onnxruntime, openvino, onnxruntime-int8, openvino-int8 or train '
         '(default: eager, and on a CPU also onnxruntime and openvino; with --scaling: eager)',
     )
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='image size in pixels (default: the size for which the accuracy was published, often 224 224; for a '
-        'detector without a published accuracy, that of its family)',
+    cli.add_shape_option(
+        parser,
+        least=32,
+        default='the size for which the accuracy was published, often 224 224; for a detector without a published '
+        'accuracy, that of its family',
     )
-    parser.add_argument('--batch-size', type=int, help='images per call (default: 1)')
-    parser.add_argument('--threads', type=int, help='CPU threads of every runtime (default: what PyTorch uses)')
-    parser.add_argument('--rounds', type=int, default=10, help='timed calls of each network (default: 10)')
+    parser.add_argument('--batch-size', type=cli.whole(1), help='images per call (default: 1)')
+    parser.add_argument(
+        '--threads',
+        type=cli.whole(1, cli.MOST_THREADS),
+        help='CPU threads of every runtime (default: what PyTorch uses)',
+    )
+    parser.add_argument('--rounds', type=cli.whole(1), default=10, help='timed calls of each network (default: 10)')
     parser.add_argument(
         '--memory', action='store_true', help='also measure the peak memory of the runtime eager (needs Linux or a GPU)'
     )
@@ -51,11 +53,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.scaling and (args.shape or args.batch_size):
         parser.error('--scaling has its own sizes and batches; leave out --shape and --batch-size')
-    if args.shape and min(args.shape) < 32:
-        parser.error(f'--shape expects two numbers of at least 32, got {args.shape[0]} {args.shape[1]}')
-    for name in ('batch_size', 'threads', 'rounds'):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} expects a number of at least 1, got {getattr(args, name)}')
     return args
 
 

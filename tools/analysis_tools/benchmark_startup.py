@@ -18,7 +18,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=118_000, help='number of images')
     parser.add_argument('--classes', type=int, default=80, help='number of classes')
     parser.add_argument('--objects', type=float, default=7.3, help='mean number of objects per image')
-    parser.add_argument('--workers', type=int, nargs='+', default=[0, 4], help='numbers of workers to measure')
+    parser.add_argument(
+        '--workers', type=cli.whole(0, 128), nargs='+', default=[0, 4], help='numbers of workers to measure'
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of the random numbers')
     return parser.parse_args()
 

@@ -16,23 +16,19 @@ def parse_args() -> argparse.Namespace:
         'device, not counting the time to read images.'
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
-    cli.add_shape_option(parser)
-    parser.add_argument('--batch-size', type=int, help='images per step (default: the batch size of the config)')
-    parser.add_argument('--steps', type=int, default=10, help='number of steps to measure (default: 10)')
+    cli.add_shape_option(parser, least=32)
+    parser.add_argument(
+        '--batch-size', type=cli.whole(1), help='images per step (default: the batch size of the config)'
+    )
+    parser.add_argument('--steps', type=cli.whole(1), default=10, help='number of steps to measure (default: 10)')
     parser.add_argument(
         '--images',
-        type=int,
+        type=cli.whole(1),
         help='images per epoch, to compute the hours of all epochs (default: 1281167 for configs of ImageNet-1K, '
         '117266 for configs of COCO; for other configs no hours are printed)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
-    args = parser.parse_args()
-    if args.shape and min(args.shape) < 32:
-        parser.error(f'--shape expects two numbers of at least 32, got {args.shape[0]} {args.shape[1]}')
-    for name in ('batch_size', 'steps', 'images'):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} expects a number of at least 1, got {getattr(args, name)}')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -16,14 +16,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('files', nargs='+', metavar='FILE', help='exported .onnx file, or folder of OpenVINO')
-    parser.add_argument('--images', type=int, default=20, help='timed images (default: %(default)s)')
-    parser.add_argument('--threads', type=int, help='CPU threads (default: each runtime decides)')
+    parser.add_argument('--images', type=cli.whole(1), default=20, help='timed images (default: %(default)s)')
+    parser.add_argument(
+        '--threads', type=cli.whole(1, cli.MOST_THREADS), help='CPU threads (default: each runtime decides)'
+    )
     cli.add_config_options(parser)
     cli.add_trust_option(parser)
-    args = parser.parse_args()
-    if min(args.images, args.threads or 1) < 1:
-        parser.error('--images and --threads expect a number of at least 1')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -13,10 +13,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     cli.add_shape_option(parser)
-    args = parser.parse_args()
-    if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape expects two numbers of at least 1, got {args.shape[0]} {args.shape[1]}')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

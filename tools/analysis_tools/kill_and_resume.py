@@ -18,7 +18,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file, best one that trains in a minute')
     parser.add_argument('--work-dir', required=True, metavar='FOLDER', help='new folder for both training runs')
-    parser.add_argument('--kills', type=int, default=50, metavar='N', help='number of kills (default: %(default)s)')
+    parser.add_argument(
+        '--kills', type=cli.whole(0), default=50, metavar='N', help='number of kills (default: %(default)s)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of the random moments (default: 0)')
     args, args.others = parser.parse_known_args()
     return args

@@ -13,7 +13,13 @@ def parse_args() -> argparse.Namespace:
         'OUT_DIR/samples.csv, OUT_DIR/samples.png and the output of the command, OUT_DIR/output.log.'
     )
     parser.add_argument('out_dir', help='output folder; existing files with the same names are replaced')
-    parser.add_argument('--every', type=float, default=5, metavar='SECONDS', help='time between samples (default: 5)')
+    parser.add_argument(
+        '--every',
+        type=cli.number(0, 86_400),
+        default=5,
+        metavar='SECONDS',
+        help='time between samples (default: 5)',
+    )
     parser.add_argument('command', nargs='+', help='the command after --, such as -- python tools/train.py CONFIG')
     return parser.parse_args()
 
