@@ -143,16 +143,19 @@ def _is_plain(value: Tensor) -> bool:
 
 
 def check_finite(state: dict[str, Tensor], path: str) -> None:
-    """Check that all numbers of a model are finite.
+    """Check that all numbers of a model are finite in float32, and that no variance is negative.
 
     Args:
         state: The tensors by name.
         path: The file, for the message.
 
     Raises:
-        UserError: Some are infinite or not a number.
+        UserError: Some are not.
     """
-    bad = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    # A model has float32, in which a number of a float64 file may be infinite.
+    bad = [
+        key for key, value in state.items() if value.is_floating_point() and not bool(value.float().isfinite().all())
+    ]
     negative = [key for key, value in state.items() if key.endswith('running_var') and bool((value < 0).any())]
     if negative:
         raise UserError(f'{path} is damaged: it has negative variances ({examples(negative)}). Give another file.')

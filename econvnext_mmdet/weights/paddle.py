@@ -11,15 +11,16 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from ..utils.errors import UserError, examples
+from ..utils.errors import UserError, examples, is_readable
 from ..utils.files import check_extension, check_writable
 from ..version import __version__
-from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, write_checkpoint
+from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, check_finite, write_checkpoint
 from .loading import Differences, named_tensors
 from .paddle_names import backbone_of, detector_of, to_torch_name
 from .pdparams import read_pdparams
 
 LINEAR = 'head.fc.weight'  # (in, out) in Paddle, (out, in) in PyTorch
+FLOATS = (np.float16, np.float32, np.float64)
 PROJECTION = 'bbox_head.integral.project'  # the numbers 0, 1, 2, ... of MMDetection's Integral
 REG_BIAS = dict(PPYOLOE='bbox_head.reg_convs.0.bias', YOLOv10='bbox_head.one_to_one.reg_convs.0.2.bias')
 TITLES = dict(
@@ -66,11 +67,13 @@ def convert(
     Raises:
         UserError: The file is unreadable, refers to code other than NumPy's arrays, or has a name that the reference
             does not use. Or a parameter is missing, is not part of the architecture, or has a different shape.
-            Or there are not as many different names as classes.
+            Or there are not as many different names as classes, or a name has no visible characters. Or a parameter
+            has numbers that are no floating-point numbers of PyTorch or not finite, or a variance is negative.
     """
     arrays = read_pdparams(source)
     backbone, detector = backbone_of(arrays), detector_of(arrays)
     state: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
     unused, unknown = [], []
     for name, array in arrays.items():
         try:
@@ -80,13 +83,22 @@ def convert(
             continue
         if ours is None:
             unused.append(name)
+        elif ours in names:
+            raise UserError(f'{source} has two parameters for {ours}: {names[ours]} and {name}. Remove the wrong one.')
+        elif array.dtype not in FLOATS:
+            raise UserError(
+                f'{source}: {name} has the type {array.dtype}, and a parameter has float16, float32 or float64. Paddle '
+                'saves bfloat16 as uint16; convert the parameters to float32 there, and save them again.'
+            )
         else:
+            names[ours] = name
             state[ours] = torch.from_numpy(np.ascontiguousarray(array.T if ours == LINEAR else array))
     title = TITLES[backbone] if detector is None else f'{TITLES[detector]} with {TITLES[backbone]}'
     if unknown:
         raise UserError(
             f'{source} has parameters that {title} does not have ({len(unknown)}): {examples(unknown, most=5)}'
         )
+    check_finite(state, source)
     if detector is not None:
         state[PROJECTION] = torch.arange(_size(state, REG_BIAS[detector], source) / 4)
     parts = _neck_and_head(detector, state, source) if detector is not None else {}
@@ -117,10 +129,10 @@ def convert(
     )
     if classes is not None:
         number = parts['bbox_head']['num_classes'] if parts else len(state.get('head.fc.bias', ()))
-        if len(set(classes)) != number or len(classes) != number:
+        if len(set(classes)) != number or len(classes) != number or not all(map(is_readable, classes)):
             raise UserError(
-                f'{source} holds {title} with {number} classes; expected as many different names, in the order of '
-                f'the labels, and got {len(classes)}: {examples(classes, most=5)}'
+                f'{source} holds {title} with {number} classes; expected as many different names with visible '
+                f'characters, in the order of the labels, and got {len(classes)}: {examples([*map(repr, classes)], 5)}'
             )
         meta['dataset_meta'] = dict(classes=tuple(classes))  # where MMEngine's checkpoints have them
     return Conversion(Checkpoint(state, meta), unused)

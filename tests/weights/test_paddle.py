@@ -194,8 +194,9 @@ def test_class_names_go_into_the_checkpoint(tmp_path):
         assert tuple(read_checkpoint(str(tmp_path / f'net{suffix}')).classes) == names
     digits = [str(digit) for digit in range(10)]
     assert convert(source('mini'), **factors('mini'), classes=digits).checkpoint.classes == tuple(digits)
-    for wrong in (names[:3], (*names, 'ox'), (*names[:3], 'cat')):
-        with pytest.raises(UserError, match='with 4 classes; expected as many different names, .*: cat, big dog, ape'):
+    for wrong in (names[:3], (*names, 'ox'), (*names[:3], 'cat'), (*names[:3], '  '), (*names[:3], '\ud800')):
+        says = "with 4 classes; expected as many different names with visible characters, .*: 'cat', 'big dog', 'ape'"
+        with pytest.raises(UserError, match=says):
             convert_file(PPYOLOE, str(tmp_path / 'wrong.pth'), **kwargs, classes=wrong)
     assert not (tmp_path / 'wrong.pth').exists()
 
@@ -219,6 +220,38 @@ def test_the_tool_says_where_names_come_from(tmp_path, monkeypatch, capsys):
         runpy.run_path(str(ROOT / 'tools' / 'model_converters' / command[0]), run_name='__main__')
         assert (says in capsys.readouterr().out) == (not given)
         assert label_names(cfg, read_checkpoint(command[2]).meta, 4, command[2]) == expected
+
+
+def change(name, value):
+    return lambda arrays: arrays.update({name: value(arrays[name])})
+
+
+WEIGHT, VARIANCE = 'stages.1.conv1.conv.weight', 'stages.1.conv1.bn._variance'
+NO_NUMBERS = r'infinite or not a number in 1 of .* \(backbone.stages.1.conv1.conv.weight\)'
+
+
+@pytest.mark.parametrize(
+    'damage, says',
+    [
+        *((change(WEIGHT, lambda a, x=x: np.full_like(a, x)), NO_NUMBERS) for x in (np.nan, np.inf)),
+        (change(WEIGHT, lambda a: np.full(a.shape, 1e300)), NO_NUMBERS),
+        *(
+            (change(WEIGHT, lambda a, kind=kind: np.ones(a.shape, kind)), f'{WEIGHT} has the type .*float32 there')
+            for kind in (np.int64, bool, np.uint16, np.longdouble)
+        ),
+        (change(VARIANCE, lambda a: -a), r'negative variances \(backbone.stages.1.conv1.bn.running_var\)'),
+        (
+            lambda a: a.update({f'backbone.{WEIGHT}': a[WEIGHT]}),
+            f'two parameters for backbone.{WEIGHT}: {WEIGHT} and backbone.{WEIGHT}',
+        ),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(write_pdparams, tmp_path, damage, says):
+    arrays = read_pdparams(source('mini'))
+    damage(arrays)
+    with pytest.raises(UserError, match=says):
+        convert_file(write_pdparams(arrays), str(tmp_path / 'out.pth'), **factors('mini'))
+    assert not (tmp_path / 'out.pth').exists()
 
 
 def drop(name):
