@@ -55,7 +55,7 @@ def configured_classes(cfg: Config, splits: Sequence[str]) -> tuple[str, list[st
     return next(((place, names) for place, names in (*named, *others) if names), ('', []))
 
 
-def label_names(cfg: Config, meta: dict, number: int, checkpoint: str) -> tuple[str, ...]:
+def label_names(cfg: Config, meta: dict, number: int | None, checkpoint: str) -> tuple[str, ...]:
     """The name of each label of a model: from its checkpoint, or else from the datasets of its config.
 
     A checkpoint that was converted, or that holds nothing but tensors, has no names.
@@ -63,7 +63,7 @@ def label_names(cfg: Config, meta: dict, number: int, checkpoint: str) -> tuple[
     Args:
         cfg: The whole config.
         meta: The metadata of the checkpoint.
-        number: The number of classes of the model.
+        number: The number of classes of the model. None if it has none.
         checkpoint: The file, for the message.
 
     Raises:
@@ -78,7 +78,7 @@ def label_names(cfg: Config, meta: dict, number: int, checkpoint: str) -> tuple[
     place, names = next(((place, tuple(names)) for place, names in found if names), ('the config', ()))
     if len(names) != number:
         raise UserError(
-            f'the model has {number} classes, and {place} names {len(names)}'
+            f'the model has {"no" if number is None else number} classes, and {place} names {len(names)}'
             + (f' ({examples(names, most=5)})' if names else '')
             + '. Set metainfo.classes of the datasets in the config to the names of the labels, in their order.'
         )

@@ -101,7 +101,7 @@ LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 
 # By the path of a setting without the numbers of list items. A star stands for a part of a name, and two for any path.
 RULES = {
-    'model': SETTINGS,
+    'model': TYPED,
     'model.backbone': TYPED,
     'model**.bbox_coder.target_stds': list_of(
         Rule(lambda value: is_number(value) and value > 0, ''), 'numbers above 0'

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from .config import explain_user_errors
+from .errors import UserError
 from .operators import has_operators
 
 # The backbone and the hooks work without MMCV and MMDetection, so the functions that need these import them.
@@ -25,8 +26,15 @@ def build_model(cfg: Config) -> BaseModel:
         cfg: The whole config.
 
     Raises:
-        UserError: The config names a type that is not registered, or gives a type an argument that it does not have.
+        UserError: The config has no model, names a type that is not registered, or gives a type an argument that it
+            does not have.
     """
+    model = cfg.get('model')
+    if not isinstance(model, dict) or 'type' not in model:
+        raise UserError(
+            f'expected a config with a model, which is a dict with a type; got {model!r}. Set model, or inherit from a '
+            'config that has one with _base_.'
+        )
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     # MMEngine's runner does the same: the model uses the preprocessor at the top of the config, unless it has its own.
     defaults = {key: cfg[key] for key in ('data_preprocessor',) if cfg.get(key)}
@@ -41,12 +49,12 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def number_of_classes(model: nn.Module) -> int:
-    """The number of classes of a detector's or a classifier's head."""
+def number_of_classes(model: nn.Module) -> int | None:
+    """The number of classes of a detector's or a classifier's head, or None if the model has no such head."""
     heads = dict(model.named_modules())
-    head = next(heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads)
+    head = next((heads[name] for name in ('bbox_head', 'head', 'roi_head.bbox_head') if name in heads), None)
     last: Any = head[-1] if isinstance(head, nn.ModuleList) else head
-    return last.num_classes
+    return getattr(last, 'num_classes', None)
 
 
 def prefer_channels_last(model: nn.Module) -> None:

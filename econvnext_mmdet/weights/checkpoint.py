@@ -203,6 +203,9 @@ def write_checkpoint(path: str, checkpoint: Checkpoint) -> None:
     Args:
         path: A .pth file for OpenMMLab's layout, or a .safetensors file, which holds the metadata as JSON.
         checkpoint: The tensors and the metadata.
+
+    Raises:
+        UserError: The metadata cannot be written as JSON, which a .safetensors file needs. Nothing is written.
     """
     state, meta = checkpoint
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -210,12 +213,19 @@ def write_checkpoint(path: str, checkpoint: Checkpoint) -> None:
         if Path(path).suffix == '.safetensors':
             from safetensors.torch import save  # save_file makes a file that only its owner can read
 
-            part.write_bytes(
-                save(
-                    {key: value.contiguous() for key, value in state.items()},
-                    metadata=dict(meta=json.dumps(meta, default=str)),
-                )
-            )
+            try:
+                text = json.dumps(meta, default=str)
+            except (
+                TypeError,
+                ValueError,
+                RecursionError,
+            ) as error:  # a key that is a tuple, or a dict that holds itself
+                raise UserError(
+                    f'the metadata for {path} cannot be written as JSON: {error}. Write a .pth file instead.'
+                ) from None
+            # It refuses tensors that share their memory, as those of layers that a model has twice.
+            copies = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+            part.write_bytes(save(copies, metadata=dict(meta=text)))
         else:
             # Given a path, torch.save stores the file's name in the content, so the hash would depend on the name.
             buffer = io.BytesIO()

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..utils.cli import is_trusted
-from ..utils.errors import UserError
+from ..utils.errors import UserError, examples
 from ..utils.files import check_extension, whole_file
-from ..utils.model import build_model, unscaled_sample
+from ..utils.model import build_model, number_of_classes, unscaled_sample
 from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, read_checkpoint, write_checkpoint
 from .loading import check_fits
 
@@ -36,16 +36,14 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
         The path of the file, such as ``net-0123abcd.pth`` with the first eight digits of its SHA-256.
 
     Raises:
-        UserError: The source is unreadable, there is no config that may be used, or the weights do not fit the
-            config's model. Nothing is written.
+        UserError: The source is unreadable, there is no config that may be used, the weights or the names of the
+            classes do not fit the config's model, or a .safetensors file cannot hold the metadata. Nothing is written.
         RuntimeError: The outputs of the two models differ. Nothing is written.
     """
     check_extension(out, CHECKPOINT_EXTENSIONS, 'the published file')
     checkpoint = read_checkpoint(source)
     if cfg is None:
         cfg = _config_in(checkpoint, source)
-    if 'model' not in cfg:
-        raise UserError(f'the config for {source} has no "model". Give the config of its model with --config.')
     expected = _outputs(cfg, checkpoint, source)
     meta = {key: value for key, value in checkpoint.meta.items() if key != 'hook_msgs'}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +86,13 @@ def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:
     """The outputs of the config's model with these weights, for a fixed image, as a flat list."""
     model = build_model(cfg).eval()
     check_fits(model, checkpoint.state, path, exact=True)
+    number, classes = number_of_classes(model), checkpoint.classes
+    # With a language model, num_classes is a number of tokens.
+    if classes and number not in (None, len(classes)) and 'language_model' not in cfg.model:
+        raise UserError(
+            f'{path} names {len(classes)} classes ({examples(classes, most=5)}), and its model has {number}. Correct '
+            'dataset_meta in the metadata of the file, or remove it.'
+        )
     model.load_state_dict(checkpoint.state, strict=False)  # the file may lack the counters of BatchNorms
     image = torch.rand(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

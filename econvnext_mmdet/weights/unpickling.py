@@ -8,6 +8,7 @@ import codecs
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def _statistic(owner: type, name: str) -> Any:
     return getattr(owner, name)
 
 
+FRAME = str(pickle.FRAME[0])  # the second step of each pickle of protocol 4 or later, which PyTorch does not know
 # MMEngine's checkpoints have these besides tensors: the history of each logged value, and NumPy's numbers.
 _ARRAY, _SCALAR = (number.__reduce__()[0] for number in (np.empty(0), np.float64(0)))
 SAFE = [
@@ -70,18 +72,24 @@ def load_pth(path: str, map_location: Any = None) -> Any:
     _check_sums(path)
     torch.serialization.add_safe_globals(SAFE)  # each time, because MMEngine's loader takes its list away again
     try:
-        return without_program(torch.load(path, map_location=map_location, weights_only=not is_trusted()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Detected pickle protocol')  # the error below says it
+            return without_program(torch.load(path, map_location=map_location, weights_only=not is_trusted()))
     except pickle.UnpicklingError as error:
         wanted = re.search(r'GLOBAL (\S+)|[Uu]nsupported (?:class|global|operand) (\S+)', str(error))
-        if wanted is None or (wanted[1] or wanted[2]).isdigit():  # not a name, but a step that PyTorch does not know
+        name = wanted and (wanted[1] or wanted[2])
+        if name == FRAME:
+            reason = 'it is a pickle of protocol 4 or later, which PyTorch reads only together with the code in it'
+        elif name is None or name.isdigit():  # not a name, but a step that PyTorch does not know
             raise UserError(
                 f'{path} was not loaded: it is damaged, or no program of PyTorch wrote it. Download or copy it again, '
                 'or give another file.'
             ) from None
+        else:
+            reason = f'it asks for {name}, which no tensor needs, and loading it could run a program of its author'
         raise UserError(
-            f'{path} was not loaded: it asks for {wanted[1] or wanted[2]}, which no tensor needs, and loading it could '
-            'run a program of its author. Get the weights from a source you trust, best as .safetensors. If you trust '
-            f'this file, give --trust-checkpoint, or set {TRUST}=1 where there is no such option.'
+            f'{path} was not loaded: {reason}. Get the weights from a source you trust, best as .safetensors. If you '
+            f'trust this file, give --trust-checkpoint, or set {TRUST}=1 where there is no such option.'
         ) from None
 
 

@@ -6,6 +6,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+from econvnext_mmdet.utils.cli import TRUST
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.weights import checkpoint
 from econvnext_mmdet.weights.checkpoint import Checkpoint, local_file, read_checkpoint, write_checkpoint
@@ -22,6 +23,40 @@ def test_unreadable_files_are_refused(trained_state, save, tmp_path):
             read_checkpoint(str(path))
     with pytest.raises(UserError, match='has no named tensors'):
         read_checkpoint(save(dict(state_dict=dict(epoch=3))))
+
+
+def test_a_number_beyond_float32_is_refused(save):
+    with pytest.raises(UserError, match=r'infinite or not a number in 1 of 2 tensors \(a\)'):
+        read_checkpoint(save(dict(a=torch.full((2,), 1e300, dtype=torch.float64), b=torch.ones(2).double())))
+
+
+@pytest.mark.parametrize('protocol', [4, 5])
+def test_a_newer_pickle_protocol_is_named(save, tmp_path, protocol, recwarn, monkeypatch):
+    path = save(dict(weight=torch.ones(2)))
+    torch.save(dict(weight=torch.ones(2)), path, pickle_protocol=protocol)
+    with pytest.raises(UserError, match='it is a pickle of protocol 4 or later, .* If you trust this file'):
+        read_checkpoint(path)
+    assert not [*recwarn]
+    monkeypatch.setenv(TRUST, '1')
+    assert read_checkpoint(path).state['weight'].tolist() == [1, 1]
+
+
+CIRCLE: dict = {}
+CIRCLE['itself'] = CIRCLE
+
+
+@pytest.mark.parametrize('meta', [CIRCLE, {(1, 2): 3}, {'number': 10**5000}])
+def test_metadata_that_json_cannot_hold_is_named(tmp_path, meta):
+    with pytest.raises(UserError, match='the metadata for .*net.safetensors cannot be written as JSON: .* a .pth file'):
+        write_checkpoint(str(tmp_path / 'net.safetensors'), Checkpoint(dict(a=torch.ones(2)), meta))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_tensors_that_share_their_memory_are_written(tmp_path):
+    path, shared = str(tmp_path / 'net.safetensors'), torch.rand(3, 2)
+    write_checkpoint(path, Checkpoint(dict(a=shared, b=shared, c=shared[1]), {}))
+    state = read_checkpoint(path).state
+    assert torch.equal(state['a'], shared) and torch.equal(state['b'], shared) and torch.equal(state['c'], shared[1])
 
 
 @pytest.mark.parametrize(

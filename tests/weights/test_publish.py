@@ -84,4 +84,16 @@ def test_errors_leave_no_file_behind(averaged, tmp_path):
         publish(str(tmp_path / 'absent.pth'), str(tmp_path / 'net.pth'))
     with pytest.raises(UserError, match='does not fit this RetinaNet'):
         publish(averaged, str(tmp_path / 'net.pth'), Config.fromfile(DEMO))
+    for model in (None, 5, {}, {'backbone': {}}):
+        with pytest.raises(UserError, match='expected a config with a model, which is a dict with a type; got '):
+            publish(averaged, str(tmp_path / 'net.pth'), Config(dict(model=model)))
     assert not list(tmp_path.iterdir())
+
+
+def test_as_many_class_names_as_the_model_has_classes_are_published(averaged, shapes, tmp_path):
+    checkpoint = torch.load(averaged, weights_only=False)
+    checkpoint['meta']['dataset_meta']['classes'] = tuple('abcdefghi')
+    torch.save(checkpoint, tmp_path / 'nine.pth')
+    with pytest.raises(UserError, match=r'nine.pth names 9 classes \(a, b, c, d, e, ...\), and its model has 4'):
+        publish(str(tmp_path / 'nine.pth'), str(tmp_path / 'net.pth'), load_config(DEMO, options(shapes, tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ['nine.pth']
