@@ -14,8 +14,8 @@ from .voc import VocFile, parse_xml, place_boxes, read_voc
 
 CLASSES = ('ball', 'circle cage', 'cube', 'cylinder', 'human body', 'metal bucket', 'square cage', 'tyre')
 
+# Everything that the boxes do not need: comments, tags of other elements, the XML declaration, and every '&'.
 _COMMENT = re.compile('<!--.*?-->', re.DOTALL)
-# Everything else that the boxes do not need: tags of other elements, the XML declaration, and every '&'.
 _NOT_NEEDED = re.compile(r'<(?!/?(?:annotation|object|name|difficult|bndbox|[xy]min|[xy]max)(?:\s[^<>]*)?>)[^<>]*>|&')
 
 
@@ -116,6 +116,6 @@ def _parse(content: bytes) -> ElementTree.Element:
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: an unknown encoding
         # The boxes need only ASCII characters, so the encoding of the rest does not matter.
         text = content.decode('utf-8-sig', errors='replace')
-        # Behind the last end of a comment, searching for the end of each one takes a time that is quadratic.
-        commented, end, rest = text.rpartition('-->')
-        return ElementTree.fromstring(_NOT_NEEDED.sub('', _COMMENT.sub('', commented + end) + rest))
+        # After the last end of a comment, each '<!--' would be searched for an end in vain.
+        before, end, after = text.rpartition('-->')
+        return ElementTree.fromstring(_NOT_NEEDED.sub('', _COMMENT.sub('', before + end) + after))

@@ -122,7 +122,7 @@ def read_names(folder: Path) -> list[str]:
             'kpt_shape'
         )
     stated = content.get('nc', len(names))
-    if stated not in (len(names), str(len(names))):
+    if str(stated) != str(len(names)):  # quotes make a text of a number
         raise UserError(f'{path} says nc: {stated}, and has {len(names)} names; correct it, or give --classes')
     return [str(name) for name in names]
 

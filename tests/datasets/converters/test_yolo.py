@@ -142,7 +142,7 @@ def test_wrong_lines_are_named_and_a_missing_file_is_counted(tmp_path):
 @pytest.mark.parametrize(
     'file, text',
     [
-        ('data.yaml', 'nc: "2"\nnames: [cat, big dog]'),
+        ('data.yaml', 'names: [cat, big dog]'),
         ('classes.txt', 'cat\n\nbig dog\n'),
         ('obj.names', '\ufeffcat\nbig dog'),
     ],
