@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 import cv2
@@ -16,44 +17,69 @@ def resize(image: np.ndarray, info: dict) -> np.ndarray:
     scale = min(max(size) / max(height, width), min(size) / min(height, width))
     factor, by, half = (info['short_side'], min(height, width), 0) if crop else (scale, 1, 0.5)
     to = size[::-1] if info['resize'] == 'stretch' else [int(side * factor / by + half) for side in (width, height)]
+    if min(to) < 1:
+        raise ValueError(f'{width} x {height} pixels are too thin to be resized to {to[0]} x {to[1]}')
     pillow, way = info['backend'] == 'pillow', info['interpolation']
-    kind = Image.Resampling[way.upper()] if pillow else dict(nearest=0, bilinear=1, bicubic=2, area=3)[way]
+    kind = Image.Resampling[way.upper()] if pillow else dict(nearest=0, bilinear=1, bicubic=2, area=3, lanczos=4)[way]
     image = np.asarray(Image.fromarray(image).resize(to, kind)) if pillow else cv2.resize(image, to, interpolation=kind)
     top, left = (max(round((image.shape[i] - size[i]) / 2), 0) for i in (0, 1))
     return image[top : top + size[0], left : left + size[1]] if crop else image
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
-    parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    return parser.parse_args()
+def open_model(path: str) -> tuple[onnxruntime.InferenceSession, dict]:
+    """Open a model, and read what it says about itself."""
+    if not os.path.isfile(path):
+        raise ValueError('there is no such file')
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    info = dict(session.get_modelmeta().custom_metadata_map)
+    if info.get('producer') != 'econvnext_mmdet' or info['task'] not in ('detect', 'segment', 'classify'):
+        raise ValueError('it is not a detector or classifier that tools/export.py wrote')
+    info.update((key, json.loads(info[key])) for key in ('names', 'imgsz', 'short_side'))
+    if info['resize'] not in ('fit', 'stretch', 'crop'):
+        raise ValueError(f'expected to fit, stretch or crop images, found {info["resize"]}')
+    resize(np.zeros((64, 64, 3), np.uint8), info)  # fails if these values are wrong
+    return session, info
+
+
+def detect(session: onnxruntime.InferenceSession, info: dict, path: str) -> list[tuple]:
+    """The name, the score and the box of each detection in an image, or of the best class, which has no box."""
+    if not os.path.isfile(path) or (image := cv2.imread(path)) is None:
+        raise ValueError('not a readable image')
+    resized = resize(image, info)
+    values = session.run(None, {'images': resized.transpose(2, 0, 1)[None].copy()})
+    found = {output.name: value[0] for output, value in zip(session.get_outputs(), values)}
+    if info['task'] == 'classify':
+        labels, number = [found['scores'].argmax()], 1
+        scores, boxes, right = found['scores'][labels], np.zeros((1, 0)), len(found['scores']) == len(info['names'])
+    else:
+        number = found['num_dets']
+        labels, scores, boxes = (found[key][:number] for key in ('labels', 'scores', 'boxes'))
+        right = boxes.shape == (number, 4) and np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()
+    if not right or not len(labels) == len(scores) == number or not ((scores >= 0) & (scores <= 1.001)).all():
+        raise ValueError('the model gives other outputs than one that tools/export.py wrote')
+    scale = np.tile(np.divide(resized.shape[1::-1], image.shape[1::-1]), 2)[: boxes.shape[1]]
+    return [(info['names'][str(label)], score, box / scale) for label, score, box in zip(labels, scores, boxes)]
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file')
+    args, problems = parser.parse_args(), []
+    sys.stdout.reconfigure(errors='backslashreplace')  # names may have characters that a terminal cannot show
     try:
-        session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
+        session, info = open_model(args.model)
     except Exception as error:  # onnxruntime's exceptions have no common base
-        sys.exit(f'error: cannot open {args.model}: {error}')
-    info = dict(session.get_modelmeta().custom_metadata_map)
-    if info.get('producer') != 'econvnext_mmdet' or info['task'] not in ('detect', 'segment', 'classify'):
-        sys.exit(f'error: {args.model} is not a detector or classifier that tools/export.py wrote')
-    info.update((key, json.loads(info[key])) for key in ('names', 'imgsz', 'short_side'))
-    outputs, unreadable = [output.name for output in session.get_outputs()], []
+        sys.exit(f'error: cannot open {args.model}: {type(error).__name__}: {" ".join(str(error).split())}')
     for path in args.images:
-        if (image := cv2.imread(path)) is None:
-            unreadable.append(path)
+        try:
+            found = detect(session, info, path)
+        except Exception as error:
+            problems.append(f'error: {path}: {type(error).__name__}: {" ".join(str(error).split())}')
             continue
-        resized = resize(image, info)
-        found = dict(zip(outputs, session.run(None, {'images': resized.transpose(2, 0, 1)[None].copy()})))
-        if info['task'] == 'classify':
-            print(path, info['names'][str(found['scores'][0].argmax())], f'{found["scores"][0].max():.3f}')
-        scale = np.tile(np.divide(resized.shape[1::-1], image.shape[1::-1]), 2)
-        for i in range(found.get('num_dets', [0])[0]):
-            label, score, box = (found[key][0, i] for key in ('labels', 'scores', 'boxes'))
-            print(path, info['names'][str(label)], f'{score:.3f}', *(f'{side:.1f}' for side in box / scale))
-    sys.exit(f'error: not a readable image: {", ".join(unreadable)}' if unreadable else 0)
+        for name, score, box in found:
+            print(path, name, f'{score:.3f}', *(f'{side:.1f}' for side in box))
+    sys.exit('\n'.join(problems) or 0)
 
 
 if __name__ == '__main__':

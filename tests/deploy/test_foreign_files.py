@@ -1,13 +1,18 @@
 """Files that name this package as their producer, and are none that it exports: one sentence, and no results."""
 
+import io
 import json
 import os
+import re
+import sys
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from econvnext_mmdet.deploy import run_onnx
 from econvnext_mmdet.deploy.libraries import library
 from econvnext_mmdet.deploy.metadata import Metadata
 from econvnext_mmdet.deploy.runtime import ExportedModel
@@ -162,6 +167,66 @@ def test_the_files_of_openvino_are_checked_too(tmp_path):
     (tmp_path / 'empty.xml').write_text('<net name="m" version="11"><layers></layers><edges></edges></net>')
     with pytest.raises(UserError, match='empty.xml'):
         ExportedModel(str(tmp_path / 'empty.xml'))
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A function that runs the script for devices on a model and an image, and returns its status and its output."""
+
+    def run_script(image, **changes):
+        onnx.save(make_onnx(**changes), tmp_path / 'net.onnx')
+        cv2.imwrite(str(tmp_path / 'image.png'), image)
+        monkeypatch.setattr('sys.argv', ['run_onnx.py', str(tmp_path / 'net.onnx'), str(tmp_path / 'image.png')])
+        monkeypatch.setattr('sys.stdout', io.TextIOWrapper(io.BytesIO(), encoding='utf-8'))
+        with pytest.raises(SystemExit) as ended:
+            run_onnx.main()
+        sys.stdout.flush()
+        return ended.value.code, sys.stdout.buffer.getvalue().decode()
+
+    return run_script
+
+
+IMAGE = np.zeros((96, 96, 3), np.uint8)
+THIN = np.zeros((1, 1000, 3), np.uint8)
+CLASSIFIER = {**METADATA, 'task': 'classify'}
+
+
+def test_the_script_for_devices_prints_what_a_file_of_the_right_form_finds(script):
+    status, out = script(IMAGE)
+    assert status == 0 and [line.split()[1:] for line in out.splitlines()] == [
+        ['square', '0.900', '10.0', '10.0', '90.0', '90.0'],
+        ['star', '0.500', '20.0', '20.0', '60.0', '60.0'],
+    ]
+    scores = np.array([[0.1, 0.2, 0.6, 0.1]], np.float32)
+    status, out = script(IMAGE, outputs=dict(scores=scores), metadata=CLASSIFIER)
+    assert status == 0 and out.split()[1:] == ['triangle', '0.600']
+
+
+@pytest.mark.parametrize(
+    'image, changes, says',
+    [
+        (THIN, {}, 'image.png: ValueError: 1000 x 1 pixels are too thin to be resized to 96 x 0'),
+        (IMAGE, dict(metadata={**METADATA, 'names': 'null'}), 'image.png: TypeError'),
+        (IMAGE, dict(metadata={**METADATA, 'names': '[' * 100_000}), 'cannot open .*net.onnx: RecursionError'),
+        (IMAGE, dict(metadata={**METADATA, 'imgsz': '[-1, -1]'}), 'cannot open .*net.onnx: ValueError'),
+        (IMAGE, dict(metadata={**METADATA, 'resize': 'shear'}), 'expected to fit, stretch or crop images, found shear'),
+        (IMAGE, dict(metadata={'producer': METADATA['producer']}), "cannot open .*net.onnx: KeyError: 'task'"),
+        (IMAGE, dict(size=('batch', 1, 'height', 'width')), 'image.png: InvalidArgument'),
+        (IMAGE, dict(outputs=changed(boxes=None)), "image.png: KeyError: 'boxes'"),
+        (IMAGE, dict(outputs=changed(boxes=np.zeros((1, 3, 5), np.float32))), 'gives other outputs than'),
+        (IMAGE, dict(outputs=with_value('num_dets', 99)), 'gives other outputs than'),
+        (IMAGE, dict(outputs=with_value('num_dets', -1)), 'gives other outputs than'),
+        (IMAGE, dict(outputs=with_value('num_dets', 1.5)), 'image.png: TypeError'),
+        (IMAGE, dict(outputs=with_value('labels', 99)), "image.png: KeyError: '99'"),
+        (IMAGE, dict(outputs=with_value('scores', np.nan)), 'gives other outputs than'),
+        (IMAGE, dict(outputs=with_value('boxes', np.nan)), 'gives other outputs than'),
+        (IMAGE, dict(outputs=with_value('boxes', 95)), 'gives other outputs than'),
+        (IMAGE, dict(outputs=dict(scores=np.zeros((1, 3), np.float32)), metadata=CLASSIFIER), 'gives other outputs'),
+    ],
+)
+def test_the_script_for_devices_refuses_a_graph_of_another_kind(image, changes, says, script):
+    status, out = script(image, **changes)
+    assert re.search(says, status) and status.startswith('error: ') and '\n' not in status and not out
 
 
 def test_a_pipe_is_not_opened(tmp_path):
