@@ -19,7 +19,7 @@ from torch import Tensor
 from ..datasets.classes import label_names
 from ..datasets.dataset_files import spread
 from ..models.fuse import fuse
-from ..utils.config import is_classification, type_name
+from ..utils.config import files_in, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.files import check_extension, check_new_folder, check_writable, whole_file, whole_folder
 from ..utils.model import build_model, number_of_classes
@@ -139,7 +139,7 @@ def export(
     if is_exported(checkpoint):
         raise UserError(f'{checkpoint} is an exported file already. Give the checkpoint from which it was exported.')
     if options.format == 'onnx':
-        check_writable(path)
+        check_writable(path, checkpoint, *files_in(cfg))
     else:
         check_new_folder(path)
     calibration: list[np.ndarray] = []

@@ -80,6 +80,6 @@ def _check_form(name: str, value: np.ndarray, shape: Sequence[int | None], kind:
         )
 
 
-def _check_values(name: str, values: np.ndarray, right: np.ndarray, expected: str) -> None:
+def _check_values(name: str, values: np.ndarray, right: Any, expected: str) -> None:
     if not right.all():
         raise UserError(f'it gives {name} such as {values[~right][0]}, and {expected} were expected')

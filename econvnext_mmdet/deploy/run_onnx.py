@@ -1,6 +1,7 @@
 """Run an exported model on images. This file stands alone: it needs onnxruntime, NumPy, OpenCV and Pillow."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -66,7 +67,8 @@ def main() -> None:
     parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
     args, problems = parser.parse_args(), []
-    sys.stdout.reconfigure(errors='backslashreplace')  # names may have characters that a terminal cannot show
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that a terminal cannot show
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         session, info = open_model(args.model)
     except Exception as error:  # onnxruntime's exceptions have no common base

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..datasets.usable import detection_parts, usable
 from ..utils.drawing import color_type_of
+from ..utils.errors import UserError
 from ..utils.fonts import use_font_for
 
 
@@ -45,14 +46,26 @@ class FolderVisualizationHook(DetVisualizationHook):
     """
 
     def before_test(self, runner: Runner) -> None:
-        """Find the folder that holds all images, how they are loaded, and a font for the classes."""
+        """Find the folder that holds all images, how they are loaded, and a font for the classes.
+
+        Raises:
+            UserError: A picture would overwrite an image.
+        """
         parts = list(detection_parts(runner.test_dataloader.dataset))
         use_font_for(name for part in parts for name in part.metainfo.get('classes', ()))
         folders = {part.data_prefix['img'] for part in parts if part.data_prefix.get('img')}
-        folders |= {os.path.dirname(part.get_data_info(i)['img_path']) for part in parts for i in range(len(part))}
+        images = [part.get_data_info(i)['img_path'] for part in parts for i in range(len(part))]
+        folders |= set(map(os.path.dirname, images))
         self._root = os.path.commonpath(map(os.path.abspath, folders)) if folders else None
         loaders = (getattr(part.pipeline.transforms[0], 'color_type', 'color') for part in parts)
         self._color_type = color_type_of(next(loaders, 'color'))
+        if self.draw and self.test_out_dir is not None:
+            read = set(map(os.path.realpath, images))
+            for target in (self._path_of_picture(runner, image) for image in images):
+                if os.path.realpath(target) in read:
+                    raise UserError(
+                        f'a picture would overwrite the image {target}; give another folder for the pictures'
+                    )
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
@@ -60,19 +73,19 @@ class FolderVisualizationHook(DetVisualizationHook):
         """Draw the pictures of a batch."""
         for sample in outputs if self.draw else ():
             self._test_index += 1
-            folder, name = os.path.split(os.path.abspath(sample.img_path))
-            out_file = None
-            if self.test_out_dir is not None:
-                inside = os.path.relpath(folder, self._root or folder)
-                out_file = os.path.join(runner.work_dir, runner.timestamp, self.test_out_dir, inside, name)
             image = imread(sample.img_path, self._color_type, channel_order='rgb', backend_args=self.backend_args)
             self._visualizer.add_datasample(
-                name if self.show else 'test_img',
+                os.path.basename(sample.img_path) if self.show else 'test_img',
                 image,
                 data_sample=sample,
                 show=self.show,
                 wait_time=self.wait_time,
                 pred_score_thr=self.score_thr,
-                out_file=out_file,
+                out_file=self.test_out_dir and self._path_of_picture(runner, sample.img_path),
                 step=self._test_index,
             )
+
+    def _path_of_picture(self, runner: Runner, image: str) -> str:
+        folder, name = os.path.split(os.path.abspath(image))
+        inside = os.path.relpath(folder, self._root or folder)
+        return os.path.join(runner.work_dir, runner.timestamp, self.test_out_dir, inside, name)

@@ -20,6 +20,7 @@ from ..deploy.predictors import ExportedPredictor
 from ..models import EConvNeXt
 from ..utils.config import evaluate_masks, evaluators_of, is_classification, type_name
 from ..utils.errors import UserError
+from ..utils.files import is_same
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
 from ..weights.checkpoint import use_safe_loaders
@@ -29,6 +30,15 @@ from .hooks import CocoTableHook, DatasetPartsHook, EpochSeedHook, FiniteHook, S
 from .saving import WholeCheckpointHook
 
 _EARLIER_RUNS = count()
+
+
+class _Runner(Runner):
+    """MMEngine's runner, but a config that lies in the work directory stays as the user wrote it."""
+
+    def dump_config(self) -> None:
+        """Write the settings of the run into the work directory. They are in ``vis_data/config.py``, too."""
+        if not is_same(self.cfg.filename or '', Path(self.work_dir, Path(self.cfg.filename or '').name)):
+            super().dump_config()
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:
@@ -94,7 +104,7 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     saving = (cfg.get('default_hooks') or {}).get('checkpoint')
     if saving and type_name(saving) == 'CheckpointHook':
         saving.type = WholeCheckpointHook.__name__
-    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner = _Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     model = unwrap(runner.model)
     _check_channels(model)
     _check_masks(cfg, model, splits)

@@ -16,7 +16,7 @@ from ..deploy.predictors import ExportedPredictor, use_exported
 from ..deploy.runtime import is_exported
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..evaluation.coco_results import DumpCocoResults
-from ..utils.config import evaluate_masks, evaluators_of, explain_user_errors, is_classification, type_name
+from ..utils.config import evaluate_masks, evaluators_of, explain_user_errors, files_in, is_classification, type_name
 from ..utils.errors import UserError, examples
 from ..utils.files import check_extension, check_writable
 from ..utils.model import unwrap
@@ -60,7 +60,9 @@ def test(
     check_values(cfg)
     if out is not None:
         check_extension(out, ('.pkl', '.pickle', '.json'), '--out')
-        check_writable(out, checkpoint)
+        check_writable(out, checkpoint, *files_in(cfg))
+    if show_dir:
+        check_writable(os.path.join(show_dir, 'picture'))
     exported = is_exported(checkpoint)
     if exported and tta:
         raise UserError(f'--tta needs a checkpoint of PyTorch, and {checkpoint} is an exported file')

@@ -18,9 +18,9 @@ from rich.progress import Progress
 from ..deploy.runtime import is_exported
 from ..evaluation.coco_eval import coco_entries
 from ..evaluation.coco_format import check_annotations
-from ..utils.config import explain_user_errors, is_classification
+from ..utils.config import explain_user_errors, files_in, is_classification
 from ..utils.errors import UserError, errors_in
-from ..utils.files import load_json, whole_file, write_json
+from ..utils.files import check_not_read, load_json, whole_file, write_json
 from ..utils.model import has_cuda_operators
 from ..utils.progress import progress_bar
 from .inferencer import Item, StrictInferencer
@@ -119,6 +119,9 @@ def detect(
     files = find_files(inputs, exclude=str(folder / 'pictures'))
     drawn = picture_paths(folder, files) if options.pictures else {}
     annotations = _Annotations(options.annotations) if options.annotations else None
+    read = [checkpoint, *files_in(cfg), *files, *filter(None, [options.annotations])]
+    for name in ('results.json', 'images.json'):
+        check_not_read(folder / name, *read)
     image_ids = annotations.image_ids(files) if annotations else None
     with explain_user_errors():
         device = _choose_device(options.device, is_exported(checkpoint))

@@ -118,6 +118,11 @@ def _minutes(scalars: Path) -> float:
     return (max(times) - min(times)).total_seconds() / 60 if times else 0.0
 
 
+def files_of(folder: str) -> list[Path]:
+    """The files in a work directory that :func:`read_training` may read."""
+    return [path for pattern in ('*.py', '*/*.log', '*/vis_data/*') for path in Path(folder).glob(pattern)]
+
+
 def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Read work directories, group the training runs that differ only in the seed, and measure each network.
 

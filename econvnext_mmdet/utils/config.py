@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import re
 import traceback
 from collections.abc import Iterable, Iterator
@@ -61,6 +62,22 @@ def load_config(
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     return cfg
+
+
+def files_in(cfg: Config) -> list[str]:
+    """The files that a config names, such as annotations and checkpoints, and its own: none may be overwritten."""
+    return [path for path in (cfg.filename or '', *_texts_in(cfg.to_dict(), '')) if os.path.isfile(path)]
+
+
+def _texts_in(part: Any, root: str) -> Iterator[str]:
+    """All texts in a part of a config, also as paths below the ``data_root`` of their dataset."""
+    if isinstance(part, dict):
+        root = str(part.get('data_root') or root)
+    for value in part.values() if isinstance(part, dict) else part:
+        if isinstance(value, str):
+            yield from (value, os.path.join(root, value))
+        elif isinstance(value, (dict, list, tuple)):
+            yield from _texts_in(value, root)
 
 
 def evaluate_masks(evaluators: Iterable[dict]) -> bool:

@@ -262,7 +262,22 @@ def check_extension(path: str, extensions: Sequence[str], what: str) -> None:
         raise UserError(f'expected the file extension {" or ".join(extensions)} for {what}; got {path}')
 
 
-def check_writable(path: str, *read: str) -> None:
+def is_same(path: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to the same file or folder, which exists."""
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def check_not_read(path: str | Path, *read: str | Path) -> None:
+    """Check that a file to write is none of those that the same run reads.
+
+    Raises:
+        UserError: It is one of them.
+    """
+    if any(is_same(path, other) for other in read):
+        raise UserError(f'{path} is to be read and to be written; give another name or folder for the file to write')
+
+
+def check_writable(path: str, *read: str | Path) -> None:
     """Check that a file can be written, and create its folder. Call it before hours of work, not after them.
 
     Args:
@@ -273,8 +288,7 @@ def check_writable(path: str, *read: str) -> None:
         UserError: The file is one of those that are read, or it is a device or a pipe.
         OSError: The file cannot be written. The error names the path that is in the way.
     """
-    if any(os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other) for other in read):
-        raise UserError(f'{path} is to be read and to be written; give another name or folder for the file to write')
+    check_not_read(path, *read)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(Path(path)) as part:
         part.touch()

@@ -33,12 +33,12 @@ def main() -> None:
     # Imported here, because --help does not need them. MMDetection prints to stdout when it is imported, and stdout is
     # for the table.
     with redirect_stdout(sys.stderr):
-        from econvnext_mmdet.reports.trainings import compare_trainings, trainings_table
+        from econvnext_mmdet.reports.trainings import compare_trainings, files_of, trainings_table
         from econvnext_mmdet.utils.errors import UserError
         from econvnext_mmdet.utils.files import check_writable, write_json
 
         if args.json:
-            check_writable(args.json)
+            check_writable(args.json, INDEX, *(path for folder in args.work_dirs for path in files_of(folder)))
         rows, left_out = compare_trainings(args.work_dirs, str(INDEX))
     if rows:
         print(trainings_table(rows))
