@@ -1,5 +1,7 @@
 """Counting the parameters and multiply-adds of a model in the way that papers do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..engine.config_values import check_values
 from ..utils.config import datasets_of, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.model import build_model, unscaled_sample
@@ -49,7 +52,11 @@ def default_shape(cfg: Config) -> tuple[int, int]:
 
     If the test pipeline resizes every image to the same shape, as in YOLO, the result is that shape. Otherwise the
     result is the usual size for ImageNet (224 x 224) or COCO (800 x 1280).
+
+    Raises:
+        UserError: A setting of the config has a wrong type.
     """
+    check_values(cfg)
     if is_classification(cfg):
         return 224, 224
     resize = _test_resize(cfg)
@@ -64,7 +71,7 @@ def tested_shape(cfg: Config) -> tuple[int, int]:
     ``pad_size_divisor``.
 
     Raises:
-        UserError: The test pipeline has no Resize with a scale.
+        UserError: The test pipeline has no Resize with a scale, or the scale or the divisor is malformed.
     """
     resize = _test_resize(cfg)
     if resize is None:
@@ -73,9 +80,15 @@ def tested_shape(cfg: Config) -> tuple[int, int]:
             'test_dataloader.dataset.pipeline of the config'
         )
     scale = resize['scale']
-    width, height = (scale, scale) if isinstance(scale, int) else scale
     divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
-    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+    try:
+        width, height = (scale, scale) if isinstance(scale, int) else scale
+        return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise UserError(
+            f'the size of the test images is unknown: the Resize in test_dataloader.dataset.pipeline has the scale '
+            f'{scale!r}, and model.data_preprocessor has pad_size_divisor={divisor!r}; expected whole numbers'
+        ) from None
 
 
 def _test_resize(cfg: Config) -> dict | None:
@@ -115,9 +128,33 @@ def count_model(cfg: Config, shape: tuple[int, int]) -> tuple[Complexity, Comple
 
     Returns:
         The counts of the model, and the counts of its backbone.
+
+    Raises:
+        UserError: The model cannot be built, or cannot process such an image.
     """
     model = build_network(cfg)
-    return count_network(model, shape), count(model.backbone, torch.zeros(1, 3, *shape))
+    whole = count_network(model, shape)
+    with explain_size(shape):
+        return whole, count(model.backbone, torch.zeros(1, 3, *shape))
+
+
+@contextmanager
+def explain_size(shape: tuple[int, int]) -> Iterator[None]:
+    """Turn whatever a network raises for images of a size into a UserError.
+
+    Args:
+        shape: Height and width of the images in pixels.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a network may raise anything
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:300]
+        raise UserError(
+            f'the model cannot process images of {shape[0]} x {shape[1]} pixels: {reason}. Give another size, or '
+            'correct the model in the config.'
+        ) from error
 
 
 def count_network(model: nn.Module, shape: tuple[int, int]) -> Complexity:
@@ -126,8 +163,12 @@ def count_network(model: nn.Module, shape: tuple[int, int]) -> Complexity:
     Args:
         model: The model.
         shape: Height and width of the image in pixels.
+
+    Raises:
+        UserError: The model cannot process such an image.
     """
-    return count(model, torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
+    with explain_size(shape):
+        return count(model, torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
 
 
 def _limit_masks(roi_head: CascadeRoIHead) -> None:

@@ -13,13 +13,14 @@ from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from ..engine.config_values import check_values
 from ..engine.training import set_precision
 from ..models.fuse import fuse
 from ..utils.config import explain_user_errors, is_classification, type_name
 from ..utils.errors import UserError
 from ..utils.model import build_model, unscaled_sample
 from ..utils.progress import progress_bar
-from .complexity import build_network
+from .complexity import build_network, explain_size
 from .device import device_name, wait
 
 # Passes and steps before the clock starts.
@@ -65,13 +66,16 @@ def time_training(
         The result.
 
     Raises:
-        UserError: Mixed precision without a GPU; a batch of one image for a classifier, whose BatchNorm needs two; or
-            an error in the config.
+        UserError: Mixed precision without a GPU; a batch of one image for a classifier, whose BatchNorm needs two; an
+            error in the config; or images of a size that the model cannot process.
     """
-    if 'model' not in cfg:
-        raise UserError('the config has no model; give a config that can be trained, not one of configs/_base_')
+    check_values(cfg)
+    if cfg.get('optim_wrapper') is None:
+        raise UserError('the config has no optim_wrapper; give a config that can be trained')
     set_precision(cfg, amp)
-    batch_size = batch_size or cfg.train_dataloader.batch_size
+    batch_size = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size')
+    if batch_size is None:
+        raise UserError('the config has no train_dataloader.batch_size; give --batch-size')
     if is_classification(cfg) and batch_size < 2:
         raise UserError(
             f'a classifier needs at least 2 images per step, because its BatchNorm gets one value per image; got '
@@ -86,9 +90,11 @@ def time_training(
     with explain_user_errors():
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     data = _random_batch(cfg, model, batch_size, shape)
-    MessageHub.get_current_instance().update_info('epoch', cfg.train_cfg.get('max_epochs', 1) - 1)
-    for _ in range(WARM_UP):
-        model.train_step(data, optim_wrapper)
+    epochs = (cfg.get('train_cfg') or {}).get('max_epochs', 1)
+    MessageHub.get_current_instance().update_info('epoch', epochs - 1)
+    with explain_size(shape):
+        for _ in range(WARM_UP):
+            model.train_step(data, optim_wrapper)
     wait(on_gpu)
     start = time.perf_counter()
     for _ in range(steps):
@@ -139,11 +145,12 @@ def time_inference(networks: Sequence[tuple[Config, tuple[int, int]]], passes: i
     with torch.no_grad(), progress_bar(auto_refresh=False) as progress:
         for _ in progress.track(range(WARM_UP + passes), description='measuring'):
             for (model, image, samples), measured in zip(calls, times):
-                wait(on_gpu)
-                start = time.perf_counter()
-                model(image, samples, mode='tensor')
-                wait(on_gpu)
-                measured.append(1000 * (time.perf_counter() - start))
+                with explain_size(samples[0].img_shape):
+                    wait(on_gpu)
+                    start = time.perf_counter()
+                    model(image, samples, mode='tensor')
+                    wait(on_gpu)
+                    measured.append(1000 * (time.perf_counter() - start))
     return [median(measured[WARM_UP:]) for measured in times], device_name(on_gpu)
 
 

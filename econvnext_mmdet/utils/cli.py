@@ -6,6 +6,7 @@ import io
 import math
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,10 @@ TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 STOPPING = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
 DELAY = 0.01  # seconds after a fork until a signal that came during it ends the process
 MOST = 2**31 - 1  # the largest whole number that all libraries take
-MOST_THREADS = 1024  # PyTorch crashes with a hundred thousand
 MOST_SIDE = 2**16  # of an image in pixels
+MOST_THREADS = 1024  # PyTorch crashes with a hundred thousand
+# What PyTorch says of memory that is full, on a GPU and on a CPU.
+FULL = re.compile("out of memory|can't allocate memory")
 
 
 def is_trusted() -> bool:
@@ -254,6 +257,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
     except BaseException as raised:
         # A library may turn Ctrl-C into an error of its own, as MMEngine does while it formats a config.
         error = next((error for error in _causes(raised) if isinstance(error, KeyboardInterrupt)), raised)
+        if isinstance(error, RuntimeError) and FULL.search(str(error)):
+            error = MemoryError(str(error).splitlines()[0])
         if not isinstance(error, (UserError, OSError, MemoryError, KeyboardInterrupt)):
             raise
         if isinstance(error, OSError) and error.errno is None:

@@ -35,7 +35,10 @@ def build_model(cfg: Config) -> BaseModel:
             f'expected a config with a model, which is a dict with a type; got {model!r}. Set model, or inherit from a '
             'config that has one with _base_.'
         )
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    scope = cfg.get('default_scope') or 'mmdet'
+    if not isinstance(scope, str):
+        raise UserError(f'default_scope must be a text, such as mmdet; got {scope!r}')
+    init_default_scope(scope)
     # MMEngine's runner does the same: the model uses the preprocessor at the top of the config, unless it has its own.
     defaults = {key: cfg[key] for key in ('data_preprocessor',) if cfg.get(key)}
     with explain_user_errors():

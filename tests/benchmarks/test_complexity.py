@@ -45,3 +45,44 @@ def test_the_tested_shape_is_padded():
     del resize['scale']
     with pytest.raises(UserError, match='the size of the test images is unknown: expected a Resize with a scale'):
         complexity.tested_shape(cfg)
+
+
+def test_a_size_that_the_model_cannot_process_is_named(shapes, tmp_path):
+    cfg = load_config(DEMO, options(shapes, tmp_path / 'work'))
+    with pytest.raises(UserError, match='cannot process images of 1 x 2 pixels: RuntimeError: .*Kernel size.*another'):
+        complexity.count_model(cfg, (1, 2))
+
+
+@pytest.mark.parametrize(
+    'name, value, says',
+    [
+        ('model', None, 'the config has no model'),
+        ('model', 5, 'model must be a dict with a type; got 5'),
+        ('model', {}, 'model must be a dict with a type; got {}'),
+        ('test_dataloader', 5, 'test_dataloader must be'),
+    ],
+)
+def test_a_malformed_config_has_no_default_shape(name, value, says):
+    cfg = load_config(DEMO)
+    cfg[name] = value
+    with pytest.raises(UserError, match=says):
+        complexity.default_shape(cfg)
+
+
+@pytest.mark.parametrize('name, value', [('model', None), ('model', 5), ('model', {}), ('default_scope', 5)])
+def test_a_malformed_model_is_not_counted(name, value):
+    cfg = load_config(DEMO)
+    cfg[name] = value
+    with pytest.raises(UserError, match=f'{name}.*; got {value}'):
+        complexity.count_model(cfg, (64, 64))
+
+
+@pytest.mark.parametrize('scale, divisor', [('wide', 32), ((1, 2, 3), 32), ((64, 'x'), 32), (64, 0), (64, 'x')])
+def test_a_malformed_size_of_the_test_images_is_named(scale, divisor):
+    cfg = load_config(DEMO)
+    next(step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize').scale = scale
+    cfg.model.data_preprocessor.pad_size_divisor = divisor
+    with pytest.raises(
+        UserError, match='the size of the test images is unknown: the Resize .*; expected whole numbers'
+    ):
+        complexity.tested_shape(cfg)

@@ -9,6 +9,7 @@ from econvnext_mmdet.benchmarks import speed
 from econvnext_mmdet.benchmarks.complexity import default_shape
 from econvnext_mmdet.models.ppyoloe import PPYOLOEHead
 from econvnext_mmdet.utils.config import load_config
+from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import DEMO, ROOT, options
 
@@ -66,3 +67,17 @@ def test_the_speed_of_training_is_the_batch_size_divided_by_the_time_of_a_step(n
     result = speed.time_training(cfg, (64, 96), batch_size=3, steps=4)
     assert result.images == 3 / 0.5 and (result.batch_size, result.shape, result.memory) == (3, (64, 96), None)
     assert sizes == 6 * [(3, 3, 64, 96)]
+
+
+def test_only_what_timing_needs_must_be_in_a_config(shapes, tmp_path):
+    cfg = load_config(DEMO, options(shapes, tmp_path))
+    cfg.update(train_cfg=None, train_dataloader=None)
+    assert speed.time_training(cfg, (64, 64), batch_size=1, steps=1).batch_size == 1
+    with pytest.raises(UserError, match='the config has no train_dataloader.batch_size; give --batch-size'):
+        speed.time_training(cfg, (64, 64))
+    cfg.optim_wrapper = None
+    with pytest.raises(UserError, match='the config has no optim_wrapper'):
+        speed.time_training(cfg, (64, 64), batch_size=1)
+    cfg.train_dataloader = 5
+    with pytest.raises(UserError, match='train_dataloader must be a dict'):
+        speed.time_training(cfg, (64, 64))

@@ -115,3 +115,16 @@ def test_a_tool_refuses_a_number_out_of_range(tool, arguments, says, monkeypatch
     with pytest.raises(SystemExit, match='2'):
         runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / f'{tool}.py'))['parse_args']()
     assert f'argument {says}: expected a ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'text',
+    ["[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory", 'CUDA out of memory. Tried'],
+)
+def test_the_error_for_too_little_memory_is_one_line(text, capsys, monkeypatch):
+    def fail():
+        raise RuntimeError(f'{text}\nC++ stack')
+
+    monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
+    run_tool(fail)
+    assert capsys.readouterr().err == f'error: there is too little memory. {text}\n'

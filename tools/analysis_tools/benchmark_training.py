@@ -51,8 +51,10 @@ def main() -> None:
             f'{speed.device}{memory}',
             end='',
         )
-        images = args.images or IMAGES.get(cfg.train_dataloader.dataset.get('data_root', '').rstrip('/'))
-        epochs = cfg.train_cfg.get('max_epochs')
+        dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+        root = dataset.get('data_root') if isinstance(dataset, dict) else None
+        images = args.images or IMAGES.get((root or '').rstrip('/'))
+        epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
         if images and epochs:
             hours = epochs * images / speed.images / 3600
             print(f'; {epochs} epochs of {images:,} images: {hours:,.1f} hours', end='')
