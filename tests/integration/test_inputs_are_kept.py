@@ -13,7 +13,7 @@ from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import DEMO, options, tool
 
-BOTH = 'is to be read and to be written; give another name for the file to write'
+BOTH = 'is to be read and to be written; give another name or folder for the file to write'
 
 
 @pytest.fixture
