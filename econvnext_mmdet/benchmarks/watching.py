@@ -63,7 +63,12 @@ class Watched(NamedTuple):
 
 
 def watch(
-    command: Sequence[str], log: str, every: float = 1.0, awaited: str | None = None, then: float | None = None
+    command: Sequence[str],
+    log: str,
+    every: float = 1.0,
+    awaited: str | None = None,
+    then: float | None = None,
+    samples: list[Sample] | None = None,
 ) -> Watched:
     """Run a program and take a sample of what it uses again and again.
 
@@ -73,12 +78,13 @@ def watch(
         every: The seconds between two samples. Defaults to 1.
         awaited: A text in the output whose time is noted. Defaults to None.
         then: End the program so many seconds after this text. Defaults to None: wait for its end.
+        samples: A list that receives the samples, for a caller that needs them after Ctrl-C. Defaults to None.
 
     Raises:
         UserError: psutil is not installed, or the program ended before the first sample.
     """
     psutil = library('psutil', 'benchmark')
-    samples: list[Sample] = []
+    samples = [] if samples is None else samples
     seen = None
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'wb') as output:
@@ -129,11 +135,11 @@ def _sample(psutil: ModuleType, parent: Any, seconds: float) -> Sample:
     return Sample(round(seconds, 1), round(memory / 2**20, 1), files, processes)
 
 
-def write_samples(watched: Watched, folder: str, title: str) -> None:
+def write_samples(samples: Sequence[Sample], folder: str, title: str) -> None:
     """Write ``samples.csv`` and a plot of memory and open files over time, ``samples.png``.
 
     Args:
-        watched: What was seen.
+        samples: What was seen.
         folder: The folder, which is created.
         title: The title of the plot.
     """
@@ -141,15 +147,15 @@ def write_samples(watched: Watched, folder: str, title: str) -> None:
     with whole_file(Path(folder, 'samples.csv')) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(Sample._fields)
-        writer.writerows(watched.samples)
+        writer.writerows(samples)
     figure = Figure(figsize=(7, 4.5), layout='tight')
     upper, lower = figure.subplots(2, sharex=True)
-    minutes = [sample.seconds / 60 for sample in watched.samples]
-    upper.plot(minutes, [sample.memory for sample in watched.samples])
+    minutes = [sample.seconds / 60 for sample in samples]
+    upper.plot(minutes, [sample.memory for sample in samples])
     upper.set(ylabel='memory (MiB)', ylim=(0, None))
     # An argument of a command may have bytes that are no UTF-8, or two dollar signs, which are no formula.
     upper.set_title(title.encode(errors='backslashreplace').decode(), parse_math=False)
-    lower.plot(minutes, [sample.files for sample in watched.samples], color='C1')
+    lower.plot(minutes, [sample.files for sample in samples], color='C1')
     lower.set(ylabel='open files', ylim=(0, None), xlabel='minutes')
     with whole_file(Path(folder, 'samples.png')) as part:
         figure.savefig(part, dpi=110)

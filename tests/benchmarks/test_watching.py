@@ -1,6 +1,8 @@
 """Samples of a program and its children."""
 
 import csv
+import signal
+import subprocess
 import sys
 import time
 
@@ -33,7 +35,7 @@ def test_memory_files_and_processes_of_children_count(tmp_path):
     assert watched.status == 7 and 0 < watched.seen < 30
     assert most.processes == 2 and most.memory - alone.memory > 60
     assert max(sample.files for sample in watched.samples) >= 3 + 3 + 3
-    write_samples(watched, str(tmp_path / 'out'), 'a title')
+    write_samples(watched.samples, str(tmp_path / 'out'), 'a title')
     rows = list(csv.DictReader((tmp_path / 'out' / 'samples.csv').open()))
     assert len(rows) == len(watched.samples) and float(rows[0]['memory']) == alone.memory
     assert cv2.imread(str(tmp_path / 'out' / 'samples.png')).shape[0] > 300
@@ -51,9 +53,22 @@ def test_the_end_of_a_program_is_not_waited_for(tmp_path):
     assert watched.status == 0 and time.monotonic() - start < 60
 
 
+def test_an_interrupted_watch_writes_what_it_saw(tmp_path):
+    watched = [sys.executable, '-c', 'import time; time.sleep(600)']
+    command = [sys.executable, ROOT / 'tools/analysis_tools/watch_run.py', '--every', '0.1', tmp_path, '--', *watched]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / 'output.log').exists():
+            time.sleep(0.1)
+        time.sleep(1)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and 'what was seen of it is in OUT_DIR' in err
+    assert len((tmp_path / 'samples.csv').read_text().splitlines()) > 2 and (tmp_path / 'samples.png').is_file()
+
+
 def test_a_title_is_drawn_as_it_is_written(tmp_path):
     command = 'bash -c echo $x^{ $ \udcff 猫'
-    write_samples(Watched([Sample(0, 100, 5, 1)], 0, None), str(tmp_path), command)
+    write_samples([Sample(0, 100, 5, 1)], str(tmp_path), command)
     assert (tmp_path / 'samples.png').is_file()
 
 

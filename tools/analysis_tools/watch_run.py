@@ -27,10 +27,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
-    from econvnext_mmdet.benchmarks.watching import watch, write_samples
+    from econvnext_mmdet.benchmarks.watching import Sample, watch, write_samples
 
-    watched = watch(args.command, f'{args.out_dir}/output.log', args.every)
-    write_samples(watched, args.out_dir, ' '.join(args.command)[:80])
+    samples: list[Sample] = []
+    try:
+        watched = watch(args.command, f'{args.out_dir}/output.log', args.every, samples=samples)
+    finally:
+        if samples:  # also after Ctrl-C, since a run may take days
+            write_samples(samples, args.out_dir, ' '.join(args.command)[:80])
     print(f'{len(watched.samples)} samples in {watched.samples[-1].seconds / 60:.1f} minutes')
     for name, unit in (('memory', 'MiB'), ('files', 'open files')):
         first, second = watched.level(name)
@@ -41,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run_tool(main, when_interrupted='the command was ended')
+    cli.run_tool(main, when_interrupted='the command was ended; what was seen of it is in OUT_DIR')
