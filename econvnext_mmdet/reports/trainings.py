@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..benchmarks.complexity import build_network, count_network, tested_shape
 from ..benchmarks.speed import time_inference
+from ..engine.config_values import check_values, is_number
 from ..evaluation.tables import markdown_table
 from ..utils.config import datasets_of, load_config, type_name
 from ..utils.errors import UserError
@@ -23,6 +24,8 @@ from .scalars import read_scalars
 PAPER_SHAPE = (640, 640)
 # The number of timed passes per network.
 PASSES = 10
+# The names of the metrics in MMEngine's log.
+METRICS = dict(AP='coco/bbox_mAP', AP50='coco/bbox_mAP_50')
 
 
 class Training(NamedTuple):
@@ -33,22 +36,24 @@ class Training(NamedTuple):
         name: The name of the config.
         settings: The config without seed, work directory and ``resume``. Two training runs with equal settings differ
             at most in the seed.
+        names: The names that the config gives: ``data``, ``detector`` and ``backbone``.
         start: The checkpoint that the backbone or the whole model started from. Empty if there is none.
         seed: The seed. None if the config set no seed.
         epochs: The number of epochs.
         metrics: AP and AP50, from 0 to 1.
         minutes: The time from the first to the last line of the log, including evaluation. For a resumed training run,
-            it is the sum over the parts.
+            it is the sum over the parts. None if a part has no log with times.
     """
 
     folder: str
     name: str
     settings: dict[str, Any]
+    names: dict[str, str]
     start: str
     seed: int | None
     epochs: int
     metrics: dict[str, float]
-    minutes: float
+    minutes: float | None
 
 
 def read_training(folder: str) -> Training:
@@ -60,12 +65,13 @@ def read_training(folder: str) -> Training:
         folder: The work directory.
 
     Raises:
-        UserError: The folder holds no training run, or its last one was not evaluated after the last epoch.
+        UserError: The folder holds no training run, its last one was not evaluated after the last epoch, or its config
+            or its AP is malformed.
     """
     scalars = {path: read_scalars(str(path)) for path in sorted(Path(folder).glob('*/vis_data/scalars.json'))}
     parts = [path for path, entries in scalars.items() if any('loss' in entry for entry in entries)]
-    names = list(Path(folder).glob('*.py'))
-    if not parts or len(names) != 1:
+    files = list(Path(folder).glob('*.py'))
+    if not parts or len(files) != 1:
         raise UserError(
             f'{folder} is not the work directory of a training run: expected one config, and a folder with '
             'vis_data/scalars.json that has a loss'
@@ -76,18 +82,29 @@ def read_training(folder: str) -> Training:
         begun = max((i for i, cfg in enumerate(configs) if not cfg.get('resume')), default=0)
         cfg, parts, epochs = configs[begun], parts[begun:], configs[-1].train_cfg.max_epochs
         cfg.train_cfg.max_epochs = epochs  # a resumed part may have more epochs
-        backbone = cfg.model.get('backbone') or {}
+        check_values(cfg)
+        names = _names(cfg)
+        starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(cfg.model.backbone.get('init_cfg'))]
+        start = cfg.get('load_from') or ''.join(starts)
     except Exception as error:  # a config may be anything
         raise UserError(
-            f'cannot read the config of an epoch-based training run in {folder}: {error}; leave out this folder'
+            f'cannot read the config of an epoch-based training run in {folder}: {type(error).__name__}: '
+            f'{error}; leave out this folder'
         ) from error
-    metrics = [entry for entry in scalars[parts[-1]] if 'coco/bbox_mAP' in entry]
-    if not metrics or metrics[-1]['step'] != epochs:
+    metrics = [entry for entry in scalars[parts[-1]] if METRICS['AP'] in entry]
+    if not metrics or metrics[-1].get('step') != epochs:
         raise UserError(
             f'{folder} has no evaluation of boxes after its last epoch, {epochs}. Either the run is still '
             'running, or it was interrupted (continue it with tools/train.py --resume), or its model is not a detector.'
         )
-    starts = [init_cfg['checkpoint'] for init_cfg in pretrained_of(backbone.get('init_cfg'))]
+    found: dict[str, Any] = {name: metrics[-1].get(key) for name, key in METRICS.items()}
+    for name, value in found.items():
+        if not is_number(value) or not 0 <= value <= 1:
+            raise UserError(
+                f'{folder} has the {name} {value!r} after its last epoch, in {parts[-1]}; expected a number from 0 to '
+                '1. The file is damaged, or the images of the evaluation have no objects; leave out this folder.'
+            )
+    minutes: list[Any] = [*map(_minutes, parts)]
     # A config without randomness must equal a config whose randomness has no seed.
     cfg.randomness = cfg.get('randomness') or {}
     seed = cfg.randomness.pop('seed', None)
@@ -96,26 +113,27 @@ def read_training(folder: str) -> Training:
         cfg.pop(key, None)
     return Training(
         folder=folder,
-        name=names[0].stem,
+        name=files[0].stem,
         settings=cfg.to_dict(),
-        start=cfg.get('load_from') or ''.join(starts),
+        names=names,
+        start=start,
         seed=seed,
         epochs=epochs,
-        metrics=dict(AP=metrics[-1]['coco/bbox_mAP'], AP50=metrics[-1]['coco/bbox_mAP_50']),
-        minutes=sum(map(_minutes, parts)),
+        metrics=found,
+        minutes=None if None in minutes else sum(minutes),
     )
 
 
-def _minutes(scalars: Path) -> float:
+def _minutes(scalars: Path) -> float | None:
     """The time between the first and the last line of the log that belongs to a file of scalars."""
     times = []
     for log in scalars.parents[1].glob('*.log'):
-        for line in log.read_text(encoding='utf-8').splitlines():
+        for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
             try:
                 times.append(datetime.strptime(line[:19], '%Y/%m/%d %H:%M:%S'))
             except ValueError:  # a message of several lines
                 pass
-    return (max(times) - min(times)).total_seconds() / 60 if times else 0.0
+    return (max(times) - min(times)).total_seconds() / 60 if len(times) > 1 else None
 
 
 def files_of(folder: str) -> list[Path]:
@@ -141,7 +159,7 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
         - ``start``, ``epochs``, ``seeds``: see :class:`Training`. A seed that was not set is None.
         - ``AP``, ``AP50``: dicts with the ``values`` by seed, from 0 to 1, their ``mean``, and their sample standard
           deviation ``std`` (None for a single run).
-        - ``minutes``: the mean over the seeds.
+        - ``minutes``: the mean over the seeds. None if a log has no times.
         - ``paper_AP`` (from 0 to 1), ``paper_gflops`` (at 640 x 640): None if the index has no such number.
         - ``input``: height and width of the image in pixels.
         - ``params``, ``gflops`` (2 x multiply-adds): the counts at that size, before branches are folded.
@@ -168,15 +186,16 @@ def compare_trainings(folders: Sequence[str], index: str) -> tuple[list[dict[str
         for metric in first.metrics:
             values = [training.metrics[metric] for training in trainings]
             row[metric] = dict(values=values, mean=mean(values), std=stdev(values) if len(values) > 1 else None)
-        row['minutes'] = mean(training.minutes for training in trainings)
-        rows.append({**_names(first.name, cfgs[-1], entries.get(first.name)), **row})
+        minutes: list[Any] = [training.minutes for training in trainings]
+        row['minutes'] = None if None in minutes else mean(minutes)
+        rows.append({**_described(first.name, first.names, entries.get(first.name)), **row})
     trained = {row['config'] for row in rows}
     for name, entry in entries.items():
         if entry.paper_ap is not None and name not in trained:
             cfgs.append(load_config(entry.config))
             rows.append(
                 {
-                    **_names(name, cfgs[-1], entry),
+                    **_described(name, _names(cfgs[-1]), entry),
                     **dict.fromkeys(('start', 'epochs', 'seeds', 'AP', 'AP50', 'minutes')),
                 }
             )
@@ -212,23 +231,29 @@ def _group(folders: Sequence[str]) -> tuple[list[list[Training]], list[str]]:
     return list(groups.values()), left_out
 
 
-def _names(name: str, cfg: Config, entry: Entry | None) -> dict[str, Any]:
-    """The names and the paper's numbers for a config, from its entry in the index, or else from the config itself."""
-    entry = entry or Entry(name)
+def _names(cfg: Config) -> dict[str, str]:
+    """The names of the data, the detector and the backbone, from a config."""
     roots = [Path(dataset.get('data_root') or '').name for dataset in datasets_of(cfg, 'test')]
     return dict(
+        data=', '.join(filter(None, roots)), detector=type_name(cfg.model), backbone=_backbone_name(cfg.model.backbone)
+    )
+
+
+def _described(name: str, names: dict[str, str], entry: Entry | None) -> dict[str, Any]:
+    """The names and the paper's numbers for a config, from its entry in the index, or else from the config itself."""
+    entry = entry or Entry(name)
+    return dict(
         config=name,
-        data=entry.data or ', '.join(filter(None, roots)),
-        detector=entry.detector or type_name(cfg.model),
-        backbone=entry.backbone or _backbone_name(cfg),
+        data=entry.data or names['data'],
+        detector=entry.detector or names['detector'],
+        backbone=entry.backbone or names['backbone'],
         paper_AP=entry.paper_ap,
         paper_gflops=entry.paper_gflops,
     )
 
 
-def _backbone_name(cfg: Config) -> str:
-    """The type of a config's backbone with its size, such as 'EConvNeXt-mini' or 'ResNet-18'."""
-    backbone = cfg.model['backbone']
+def _backbone_name(backbone: dict) -> str:
+    """The type of a backbone with its size, such as 'EConvNeXt-mini' or 'ResNet-18'."""
     size = backbone.get('arch', backbone.get('depth'))
     return type_name(backbone) + (f'-{size}' if isinstance(size, (str, int)) else '')
 
@@ -296,7 +321,7 @@ def trainings_table(rows: list[dict[str, Any]]) -> str:
             '-' if row['paper_AP'] is None else f'{row["paper_AP"]:.3f}',
             '-' if untrained else _mean(row['AP50']),
             f'{row["latency"]:.1f}',
-            '-' if untrained else f'{row["minutes"]:.1f}',
+            '-' if row['minutes'] is None else f'{row["minutes"]:.1f}',
             f'`{row["config"]}`',
         ]
         table.append(cells)

@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import math
 import re
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from econvnext_mmdet.reports.trainings import compare_trainings, read_training, trainings_table
+from econvnext_mmdet.reports.trainings import METRICS, compare_trainings, read_training, trainings_table
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
 
@@ -285,6 +287,68 @@ def test_unfinished_training_runs_are_left_out_and_other_folders_are_errors(work
     assert 'a has no evaluation of boxes after its last epoch, 12' in left_out and row['AP']['values'] == [0.2]
     with pytest.raises(UserError, match='cannot read the config of an epoch-based training run in .*e: .*; leave out'):
         read_training(work_dir('e', 0.3, extra='train_cfg = dict(max_iters=5)\n'))
+
+
+@pytest.mark.parametrize('value', ['x', None, math.nan, math.inf, 5, -7, -1, True, [0.1]])
+@pytest.mark.parametrize('metric', ['AP', 'AP50'])
+def test_an_ap_that_is_none_is_named(work_dir, metric, value):
+    folder = work_dir('a', 0.3)
+    rewrite(folder, lambda entry: entry.update({METRICS[metric]: value}))
+    with pytest.raises(
+        UserError, match=rf'a has the {metric} .* after its last epoch, in .*; expected a number from 0'
+    ):
+        read_training(folder)
+
+
+@pytest.mark.parametrize(
+    'key, says', [('step', 'no evaluation of boxes after its last epoch, 12'), (METRICS['AP50'], 'has the AP50 None')]
+)
+def test_an_evaluation_with_a_missing_key_is_named(work_dir, key, says):
+    folder = work_dir('a', 0.3)
+    rewrite(folder, lambda entry: entry.pop(key))
+    with pytest.raises(UserError, match=says):
+        read_training(folder)
+
+
+def rewrite(folder, change):
+    """Change the last entry of the scalars of a work directory."""
+    (path,) = Path(folder).glob('*/vis_data/scalars.json')
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    change(entries[-1])
+    path.write_text('\n'.join(map(json.dumps, entries)))
+
+
+@pytest.mark.parametrize(
+    'extra, says',
+    [
+        ('model = dict()', 'model must be a dict with a type'),
+        ('model = 5', ''),
+        ('model = dict(type="RetinaNet")', 'backbone'),
+        ('model["type"] = 5', ''),
+        ('model["backbone"]["init_cfg"] = dict(type="Pretrained")', 'checkpoint'),
+        ('model["backbone"]["init_cfg"] = "Pretrained"', ''),
+        ('randomness = 5', 'randomness must be a dict'),
+        ('randomness = dict(seed=[1])', 'randomness.seed must be'),
+        ('train_cfg = 5', ''),
+        ('train_cfg = dict(max_epochs="12")', 'train_cfg.max_epochs must be'),
+        ('test_dataloader = 5', 'test_dataloader must be'),
+        ('load_from = 5', 'load_from must be'),
+    ],
+)
+def test_a_malformed_config_is_left_out(work_dir, extra, says):
+    with pytest.raises(UserError, match=f'cannot read the config of .* in .*a: .*{says}.*; leave out this folder'):
+        read_training(work_dir('a', 0.3, extra=extra))
+
+
+def test_a_damaged_log_has_no_minutes(work_dir, index):
+    folder = work_dir('a', 0.3)
+    (log,) = Path(folder).glob('*/*.log')
+    log.write_bytes(b'\xff\xfe\x00' + log.read_bytes() + b'\xff')
+    assert read_training(folder).minutes is None
+    (row, _), _ = compare_trainings([folder, work_dir('b', 0.2, seed=1)], index)
+    assert row['minutes'] is None and '| - | `retinanet_1x`' in trainings_table([row])
+    log.write_bytes(b'\xff\n2026/01/01 23:59:00 \xff\n2026/01/02 00:00:30')
+    assert read_training(folder).minutes == 1.5
 
 
 def test_training_runs_that_do_not_belong_together_are_rejected(work_dir, index, tmp_path):
