@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..utils.errors import UserError
+from ..utils.model import MOST_BLOCKS, MOST_CHANNELS, scale
 from ..weights.checkpoint import pretrained_of
 from ..weights.loading import load_backbone
 from .depthwise import DepthwiseConv
@@ -231,8 +232,9 @@ class EConvNeXt(BaseModule):
             biases are 0.
 
     Raises:
-        UserError: (a ValueError) The arch is unknown, a factor is not positive, another number is out of range, or the
-            transition width (in + out) / 2 of a stage does not split into two halves.
+        UserError: (a ValueError) The arch is unknown, a factor is not positive, a stage would have more than 1000
+            blocks or 16384 channels, another number is out of range, or the transition width (in + out) / 2 of a stage
+            does not split into two halves.
 
     Example:
         >>> import torch
@@ -348,11 +350,8 @@ class EConvNeXt(BaseModule):
                 'an arch dict must have dims (5 widths), blocks (4 numbers of at least 1), stem '
                 f"('patchify' or 'stepped') and nothing else; got {arch!r}"
             )
-        for name, factor in dict(deepen_factor=deepen_factor, widen_factor=widen_factor).items():
-            if not factor > 0:
-                raise UserError(f'{name} must be positive; got {factor!r}')
-        dims = [int(dim * widen_factor) for dim in arch['dims']]
-        blocks = [max(int(n * deepen_factor), 1) for n in arch['blocks']]
+        dims = [int(dim) for dim in scale(arch['dims'], 'widen_factor', widen_factor, MOST_CHANNELS)]
+        blocks = [max(int(n), 1) for n in scale(arch['blocks'], 'deepen_factor', deepen_factor, MOST_BLOCKS)]
         for i in range(4):
             if dims[i] < 2 or (dims[i] + dims[i + 1]) % 4:
                 raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,9 @@ from .config import explain_user_errors
 from .errors import UserError
 from .operators import has_operators
 
+# Far above any network that was published; a larger one would take hours or all memory to build.
+MOST_CHANNELS = 2**14
+MOST_BLOCKS = 1000
 # The backbone and the hooks work without MMCV and MMDetection, so the functions that need these import them.
 if TYPE_CHECKING:
     from mmdet.structures import DetDataSample
@@ -43,6 +47,29 @@ def build_model(cfg: Config) -> BaseModel:
     defaults = {key: cfg[key] for key in ('data_preprocessor',) if cfg.get(key)}
     with explain_user_errors():
         return MODELS.build(cfg.model, default_args=defaults)
+
+
+def scale(numbers: Sequence[float], name: str, factor: float, most: int) -> list[float]:
+    """Multiply the widths or the depths of a network by a factor.
+
+    Args:
+        numbers: The channels or the numbers of blocks.
+        name: The setting that has the factor, for the message.
+        factor: The factor.
+        most: The largest result, from :data:`MOST_CHANNELS` or :data:`MOST_BLOCKS`.
+
+    Raises:
+        UserError: The factor is not positive, or a result is larger.
+    """
+    if not factor > 0:
+        raise UserError(f'{name} must be positive; got {factor!r}')
+    scaled = [number * factor for number in numbers]
+    if max(scaled) > most:
+        raise UserError(
+            f'{name}={factor!r} is too large: a stage would have more than {most} '
+            f'{"blocks" if most == MOST_BLOCKS else "channels"}'
+        )
+    return scaled
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.config import explain_user_errors
 from ..utils.errors import UserError, examples, is_readable
 from ..utils.files import check_extension, check_writable
 from ..version import __version__
@@ -198,7 +199,7 @@ def _model(config: dict[str, Any], parts: dict[str, dict[str, Any]], state: dict
         state: The tensors of the file, under the names of this package.
     """
     norms = {int(match[1]) for match in map(re.compile(r'backbone\.norm(\d)\.').match, state) if match}
-    with torch.device('meta'):
+    with torch.device('meta'), explain_user_errors():
         model = nn.Module()
         model.backbone = backbone = MODELS.build(config)
         for i in set(range(4)) - norms if config['type'] == 'EConvNeXt' else ():

@@ -3,6 +3,7 @@
 They also check the error messages.
 """
 
+import math
 from functools import cache
 
 import numpy as np
@@ -563,3 +564,11 @@ def test_yolov10_keeps_the_best_300_without_nms():
     (result,) = head.predict_by_feat(scores, distances, batch_img_metas=[dict(img_shape=(128, 128))])
     assert len(result) == 300 and result.scores[:2].tolist() == pytest.approx([torch.tensor(5.0).sigmoid().item()] * 2)
     assert result.labels[:2].tolist() == [2, 2] and torch.equal(result.bboxes[0], result.bboxes[1])
+
+
+@pytest.mark.parametrize('backbone', [PPYOLOECSPResNet, YOLOv10CSPDarknet])
+@pytest.mark.parametrize('factor', ['deepen_factor', 'widen_factor'])
+def test_a_factor_out_of_range_is_refused(backbone, factor):
+    for value, says in ((0, 'must be positive'), (math.nan, 'must be positive'), (math.inf, 'is too large: a stage')):
+        with pytest.raises(UserError, match=f'{factor}.*{says}'):
+            backbone('L', **{factor: value})

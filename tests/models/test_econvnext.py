@@ -1,6 +1,7 @@
 """The backbone and the head of the classifier against the reference implementation and a second implementation."""
 
 import copy
+import math
 import re
 
 import pytest
@@ -166,6 +167,10 @@ def test_arch_and_input_channels_can_be_custom():
         (dict(out_indices=()), 'at least one'),
         (dict(deepen_factor=-1), 'deepen_factor must be positive'),
         (dict(widen_factor=0), 'widen_factor must be positive'),
+        *((dict(widen_factor=x), f'widen_factor={x!r} is too large: .* 16384 channels') for x in (1e9, math.inf)),
+        *((dict(deepen_factor=x), f'deepen_factor={x!r} is too large: .* 1000 blocks') for x in (1e6, math.inf)),
+        (dict(deepen_factor=math.nan), 'deepen_factor must be positive; got nan'),
+        (dict(arch=dict(dims=[8] * 5, blocks=[1, 1, 10**9, 1], stem='stepped')), 'more than 1000 blocks'),
         (dict(frozen_stages=5), 'frozen_stages must be'),
         (dict(drop_path_rate=1.0), 'drop_path_rate must be'),
     ],

@@ -1,3 +1,4 @@
+import math
 import pickle
 import re
 import runpy
@@ -228,6 +229,23 @@ def change(name, value):
 
 WEIGHT, VARIANCE = 'stages.1.conv1.conv.weight', 'stages.1.conv1.bn._variance'
 NO_NUMBERS = r'infinite or not a number in 1 of .* \(backbone.stages.1.conv1.conv.weight\)'
+
+
+@pytest.mark.parametrize(
+    'name, options, says',
+    [
+        *(('mini', dict(widen_factor=x), 'widen_factor=.* is too large') for x in (1e9, math.inf)),
+        ('mini', dict(widen_factor=1e-9), 'widths must be at least 2'),
+        ('mini', dict(deepen_factor=1e6), 'deepen_factor=.* is too large'),
+        ('ppyoloe_cspresnet', dict(widen_factor=1e-9), 'does not fit this PP-YOLOE with CSPResNet-S'),
+        ('ppyoloe_cspresnet', dict(deepen_factor=1e6), 'deepen_factor=.* is too large'),
+        ('yolov10_csp_darknet', dict(widen_factor=1e-9), 'cannot build YOLOv10CSPDarknet'),
+    ],
+)
+def test_factors_out_of_range_are_refused(name, options, says):
+    path = source(name) if name in WIDEN else str(REFERENCE / f'{name}_reduced.pdparams')
+    with pytest.raises(UserError, match=says):
+        convert(path, **options)
 
 
 @pytest.mark.parametrize(

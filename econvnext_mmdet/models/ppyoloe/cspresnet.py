@@ -6,6 +6,7 @@ from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import nn
 
+from ...utils.model import MOST_BLOCKS, MOST_CHANNELS, scale
 from ..common.activation import ACT
 from ..common.levels import StagedBackbone, check_arch
 from ..econvnext import ESE
@@ -29,7 +30,8 @@ class PPYOLOECSPResNet(StagedBackbone):
         init_cfg: The initialisation. Defaults to None: that of MMCV's ``ConvModule``.
 
     Raises:
-        UserError: (a ValueError) The scale is unknown.
+        UserError: (a ValueError) The scale is unknown, a factor is not positive, or a stage would have more than 1000
+            blocks or 16384 channels.
     """
 
     arch_settings = dict(S=(0.33, 0.5), M=(0.67, 0.75), L=(1.0, 1.0))  # the factors for blocks and channels
@@ -45,8 +47,10 @@ class PPYOLOECSPResNet(StagedBackbone):
         super().__init__(init_cfg)
         check_arch(arch, tuple(self.arch_settings), 'PPYOLOECSPResNet')
         depth, width = self.arch_settings[arch]
-        channels = [round(c * width * widen_factor) for c in (64, 128, 256, 512, 1024)]
-        blocks = [max(round(n * depth * deepen_factor), 1) for n in (3, 6, 6, 3)]
+        widths = [c * width for c in (64, 128, 256, 512, 1024)]
+        channels = [round(c) for c in scale(widths, 'widen_factor', widen_factor, MOST_CHANNELS)]
+        depths = scale([n * depth for n in (3, 6, 6, 3)], 'deepen_factor', deepen_factor, MOST_BLOCKS)
+        blocks = [max(round(n), 1) for n in depths]
         self.out_channels = tuple(channels[2:])
         layer = dict(padding=1, norm_cfg=norm_cfg, act_cfg=ACT)
         half = channels[0] // 2

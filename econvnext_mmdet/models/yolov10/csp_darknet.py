@@ -7,6 +7,7 @@ from mmdet.models.backbones.csp_darknet import SPPBottleneck
 from mmdet.registry import MODELS
 from torch import nn
 
+from ...utils.model import MOST_BLOCKS, MOST_CHANNELS, scale
 from ..common.activation import ACT
 from ..common.levels import StagedBackbone, check_arch
 from .layers import CIB, PSA, Bottleneck, C2f, SCDown
@@ -30,7 +31,8 @@ class YOLOv10CSPDarknet(StagedBackbone):
         init_cfg: The initialisation. Defaults to None: that of MMCV's ``ConvModule``.
 
     Raises:
-        UserError: (a ValueError) The scale is unknown.
+        UserError: (a ValueError) The scale is unknown, a factor is not positive, or a stage would have more than 1000
+            blocks or 16384 channels.
     """
 
     # The factors for blocks and channels, the limit of the channels, and whether inverted blocks have large kernels.
@@ -47,8 +49,10 @@ class YOLOv10CSPDarknet(StagedBackbone):
         super().__init__(init_cfg)
         check_arch(arch, tuple(self.arch_settings), 'YOLOv10CSPDarknet')
         depth, width, most, large_kernel = self.arch_settings[arch]
-        channels = [int(min(c, most) * width * widen_factor) for c in (64, 128, 256, 512, 1024)]
-        blocks = [max(round(n * depth * deepen_factor), 1) for n in (3, 6, 6, 3)]
+        widths = [min(c, most) * width for c in (64, 128, 256, 512, 1024)]
+        channels = [int(c) for c in scale(widths, 'widen_factor', widen_factor, MOST_CHANNELS)]
+        depths = scale([n * depth for n in (3, 6, 6, 3)], 'deepen_factor', deepen_factor, MOST_BLOCKS)
+        blocks = [max(round(n), 1) for n in depths]
         self.out_channels = tuple(channels[2:])
         layer = dict(norm_cfg=norm_cfg, act_cfg=ACT)
         self.stem = ConvModule(3, channels[0], 3, stride=2, padding=1, **layer)
