@@ -55,6 +55,8 @@ CLASSIFICATION_DIAMETERS = (0.5, 0.95)
 MIN_DIAMETER = 12
 # The largest rotation from upright, in radians.
 MAX_ROTATION = np.pi / 12
+# The largest height and width of a JPEG file, in pixels.
+MOST_SIDE = 65_500
 # The fraction of a shape that must stay visible under the shapes drawn later.
 MIN_VISIBLE = 0.7
 # The smallest distance of a shape's colour from the mean colour behind it, in RGB values from 0 to 255.
@@ -229,7 +231,8 @@ def _generator(seed: int, split: str) -> np.random.Generator:
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:
-    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    path.write_bytes(encoded)  # cv2.imwrite raises no error if the disk is full
 
 
 def make_shapes(
@@ -297,10 +300,10 @@ def _make(
     at_least: int,
 ) -> dict[str, dict]:
     """Check the arguments and write both splits."""
-    if min(size) < 64 or min(num_train, num_val) < at_least:
+    if min(size) < 64 or max(size) > MOST_SIDE or min(num_train, num_val) < at_least:
         raise UserError(
-            f'expected images of at least 64 x 64 pixels and at least {at_least} per split; got a size of '
-            f'{size[0]} x {size[1]}, {num_train} for train and {num_val} for val'
+            f'expected images of at least 64 x 64 pixels, with sides of at most {MOST_SIDE}, and at least {at_least} '
+            f'per split; got a size of {size[0]} x {size[1]}, {num_train} for train and {num_val} for val'
         )
     if seed < 0:
         raise UserError(f'expected a seed of 0 or more; got {seed}')

@@ -1,6 +1,7 @@
 """Samples of a program and its children."""
 
 import csv
+import runpy
 import signal
 import subprocess
 import sys
@@ -64,6 +65,14 @@ def test_an_interrupted_watch_writes_what_it_saw(tmp_path):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and 'what was seen of it is in OUT_DIR' in err
     assert len((tmp_path / 'samples.csv').read_text().splitlines()) > 2 and (tmp_path / 'samples.png').is_file()
+
+
+def test_an_empty_output_folder_is_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['watch_run.py', '', '--every', '0.05', '--', 'sleep', '0.3'])
+    with pytest.raises(SystemExit, match='0'):
+        runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'watch_run.py'))['main']()
+    assert {path.name for path in tmp_path.iterdir()} == {'output.log', 'samples.csv', 'samples.png'}
 
 
 def test_a_title_is_drawn_as_it_is_written(tmp_path):

@@ -94,6 +94,7 @@ def test_mmdetection_reads_the_data(shapes):
         (dict(num_val=0), '0 for val'),
         (dict(diameters=(0.5, 0.4)), 'got 0.5 and 0.4'),
         (dict(diameters=(0.18, 0.4)), r'from 0.188 \(12 pixels\) to 1, as fractions of .* got 0.18 and 0.4'),
+        (dict(size=(64, 65_501)), 'sides of at most 65500, .* got a size of 64 x 65501'),
         (dict(seed=-1), 'a seed of 0 or more; got -1'),
     ],
 )
@@ -119,7 +120,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cv2, 'imwrite', interrupt)
+    monkeypatch.setattr(cv2, 'imencode', interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_shapes(str(tmp_path / 'x'), num_train=1, num_val=1, size=(64, 64), seed=0)
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from econvnext_mmdet.utils import cli
 
@@ -31,7 +32,7 @@ def main() -> None:
 
     samples: list[Sample] = []
     try:
-        watched = watch(args.command, f'{args.out_dir}/output.log', args.every, samples=samples)
+        watched = watch(args.command, str(Path(args.out_dir, 'output.log')), args.every, samples=samples)
     finally:
         if samples:  # also after Ctrl-C, since a run may take days
             write_samples(samples, args.out_dir, ' '.join(args.command)[:80])
