@@ -22,7 +22,7 @@ from mmengine.utils import digit_version
 
 from ..utils.cli import TRUST, is_trusted
 from ..utils.errors import UserError
-from ..utils.files import parse_yaml
+from ..utils.files import check_no_pipe, parse_yaml
 
 
 def _statistic(owner: type, name: str) -> Any:
@@ -66,9 +66,10 @@ def load_pth(path: str, map_location: Any = None) -> Any:
         map_location: See ``torch.load``. Defaults to None.
 
     Raises:
-        UserError: The file needs something that is not allowed, or is damaged.
+        UserError: The file needs something that is not allowed, is damaged, or is a device or a pipe.
     """
     path = os.path.expanduser(path)
+    check_no_pipe(path)
     _check_sums(path)
     torch.serialization.add_safe_globals(SAFE)  # each time, because MMEngine's loader takes its list away again
     try:

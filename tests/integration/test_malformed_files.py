@@ -20,6 +20,7 @@ from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.files import PIXELS_VARIABLE, check_pixels
 from econvnext_mmdet.weights.publish import publish
+from econvnext_mmdet.weights.unpickling import load_pth
 
 from ..helpers import DEMO, options, tool
 from ..scenes import SIZE, make_scene
@@ -68,6 +69,15 @@ def test_a_checkpoint_with_a_wrong_content_is_named(way, content, shapes, tmp_pa
     with pytest.raises(UserError, match='net.pth') as caught:
         WAYS[way](path, load_config(DEMO, options(shapes, tmp_path / 'work')))
     assert '\n' not in str(caught.value) and not [*tmp_path.glob('work/*.pth'), *tmp_path.glob('out*')]
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_a_pipe_in_the_place_of_a_checkpoint_is_not_opened(way, shapes, tmp_path):
+    os.mkfifo(tmp_path / 'net.pth')
+    with pytest.raises(UserError, match='net.pth'):
+        WAYS[way](str(tmp_path / 'net.pth'), load_config(DEMO, options(shapes, tmp_path / 'work')))
+    with pytest.raises(UserError, match='net.pth is a device or a pipe'):  # as an init_cfg names it
+        load_pth(str(tmp_path / 'net.pth'))
 
 
 PROGRESS = [
