@@ -232,7 +232,7 @@ def _generator(seed: int, split: str) -> np.random.Generator:
 
 def _write_image(path: Path, image: np.ndarray) -> None:
     _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    path.write_bytes(encoded)  # cv2.imwrite raises no error if the disk is full
+    path.write_bytes(encoded.tobytes())  # cv2.imwrite raises no error if the disk is full
 
 
 def make_shapes(

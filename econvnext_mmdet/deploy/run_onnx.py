@@ -62,11 +62,15 @@ def detect(session: onnxruntime.InferenceSession, info: dict, path: str) -> list
     return [(info['names'][str(label)], score, box / scale) for label, score, box in zip(labels, scores, boxes)]
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='the .onnx file that tools/export.py wrote')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    args, problems = parser.parse_args(), []
+    return parser.parse_args()
+
+
+def main() -> None:
+    args, problems = parse_args(), []
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that a terminal cannot show
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
