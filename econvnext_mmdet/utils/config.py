@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from .errors import UserError, did_you_mean
+from .files import use_plain_yaml
 from .signatures import parameters_of
 
 RUNS = (Runner.train.__code__, Runner.val.__code__, Runner.test.__code__)
@@ -41,6 +42,7 @@ def load_config(
     """
     if not Path(path).is_file():
         raise UserError(f'no config file {path}')
+    use_plain_yaml()
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: anything may go wrong in it

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from mmengine.fileio import YamlHandler, register_handler
 from PIL import Image
 
 from .errors import UserError
@@ -99,6 +100,33 @@ def check_no_pipe(path: str | Path) -> None:
     """
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise UserError(f'{path} is a device or a pipe; give the name of a file')
+
+
+@contextmanager
+def one_error(kind: str) -> Iterator[None]:
+    """Turn whatever a reader of MMEngine raises into a UserError. MMEngine gives a reader no name of a file.
+
+    Args:
+        kind: The kind of the file, for the message.
+    """
+    try:
+        yield
+    except Exception as error:  # a broken file can make a reader raise anything
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise UserError(f'a {kind} file, such as a config or annotations, was not loaded: {reason}') from error
+
+
+class PlainYamlHandler(YamlHandler):
+    """Lets MMEngine read YAML without running the functions that its tags name."""
+
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        with one_error('YAML'):
+            return parse_yaml(file.read())
+
+
+def use_plain_yaml() -> None:
+    """Let ``mmengine.load``, which also reads configs in YAML, run no code in them."""
+    register_handler(['yaml', 'yml'])(PlainYamlHandler)
 
 
 def load_json(path: str, kind: type[dict] | type[list]) -> Any:

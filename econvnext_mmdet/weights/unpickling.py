@@ -1,7 +1,7 @@
-"""Reading ``.pth``, ``.pkl`` and YAML files without running their code.
+"""Reading ``.pth`` and ``.pkl`` files without running their code.
 
 A ``.pth`` file is a pickle, and a pickle can call any function. PyTorch's ``weights_only`` mode builds tensors, numbers
-and containers, and otherwise only what a list allows. YAML has tags that call functions, which its safe loader refuses.
+and containers, and otherwise only what a list allows.
 """
 
 import codecs
@@ -10,19 +10,17 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.fileio import PickleHandler, YamlHandler, register_handler
+from mmengine.fileio import PickleHandler, register_handler
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
 from ..utils.cli import TRUST, is_trusted
 from ..utils.errors import UserError
-from ..utils.files import check_no_pipe, parse_yaml
+from ..utils.files import check_no_pipe, one_error, use_plain_yaml
 
 
 def _statistic(owner: type, name: str) -> Any:
@@ -128,34 +126,14 @@ class ArrayPickleHandler(PickleHandler):
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
         if is_trusted():
             return super().load_from_fileobj(file, **kwargs)
-        with _one_error('pickled'):
+        with one_error('pickled'):
             return _ArrayUnpickler(file, **kwargs).load()
-
-
-class PlainYamlHandler(YamlHandler):
-    """Reads YAML without running the functions that its tags name."""
-
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        with _one_error('YAML'):
-            return parse_yaml(file.read())
-
-
-@contextmanager
-def _one_error(kind: str) -> Iterator[None]:
-    """Turn whatever a reader raises into a UserError. MMEngine gives a reader no name of a file."""
-    try:
-        yield
-    except Exception as error:  # a broken file can make a reader raise anything
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f'a {kind} file that the config names (such as annotations) was not loaded: {reason}'
-        ) from error
 
 
 def use_safe_handlers() -> None:
     """Let ``mmengine.load`` run no code in pickled and YAML files. Datasets read annotations and proposals by it."""
     register_handler(['pkl', 'pickle'])(ArrayPickleHandler)
-    register_handler(['yaml', 'yml'])(PlainYamlHandler)
+    use_plain_yaml()
 
 
 def _check_sums(path: str) -> None:

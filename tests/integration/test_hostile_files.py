@@ -140,8 +140,15 @@ def test_no_file_of_a_dataset_is_run(kind, setting, use, marker, shapes, tmp_pat
     if setting == 'ann_file':
         changes['train_dataloader.dataset.type'] = 'BaseDetDataset'
     cfg = configured(shapes, tmp_path, **changes)
-    with pytest.raises(UserError, match=rf'a {kind} file that the config names .* was not loaded'):
+    with pytest.raises(UserError, match=f'a {kind} file, such as a config or annotations, was not loaded'):
         train(cfg) if use == 'training' else draw_samples(cfg, str(tmp_path / 'samples.png'))
+    assert not marker.exists()
+
+
+def test_a_config_in_yaml_runs_nothing(marker, tmp_path):
+    (tmp_path / 'mine.yaml').write_text(f'model: !!python/object/apply:os.system [touch {marker}]')
+    with pytest.raises(UserError, match='cannot read the config .*mine.yaml: .*python/object/apply:os.system'):
+        load_config(str(tmp_path / 'mine.yaml'))
     assert not marker.exists()
 
 
