@@ -117,8 +117,12 @@ class ExportedDetector(ExportedPredictor):
         from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 
         super().__init__(*args, **kwargs)
-        # The smallest head: only its method that pastes masks is used.
-        head = FCNMaskHead(num_convs=0, in_channels=1, conv_out_channels=1, num_classes=1, class_agnostic=True)
+        # The smallest head: only its method that pastes masks is used. MMPretrain has a loss of the same name, which an
+        # earlier run of this process may have made the default.
+        loss = dict(type='mmdet.CrossEntropyLoss', use_mask=True)
+        head = FCNMaskHead(
+            num_convs=0, in_channels=1, conv_out_channels=1, num_classes=1, class_agnostic=True, loss_mask=loss
+        )
         self._paste = head._predict_by_feat_single
 
     def new_sample(self, image: np.ndarray) -> Any:

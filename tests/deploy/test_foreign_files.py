@@ -10,11 +10,14 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import torch
+from mmengine.registry import init_default_scope
 from onnx import TensorProto, helper, numpy_helper
 
 from econvnext_mmdet.deploy import run_onnx
 from econvnext_mmdet.deploy.libraries import library
 from econvnext_mmdet.deploy.metadata import Metadata
+from econvnext_mmdet.deploy.predictors import ExportedDetector
 from econvnext_mmdet.deploy.runtime import ExportedModel
 from econvnext_mmdet.utils.errors import UserError
 
@@ -227,6 +230,14 @@ def test_the_script_for_devices_prints_what_a_file_of_the_right_form_finds(scrip
 def test_the_script_for_devices_refuses_a_graph_of_another_kind(image, changes, says, script):
     status, out = script(image, **changes)
     assert re.search(says, status) and status.startswith('error: ') and '\n' not in status and not out
+
+
+def test_a_detector_can_be_opened_after_a_classifier(tmp_path):
+    onnx.save(make_onnx(), tmp_path / 'net.onnx')
+    init_default_scope('mmpretrain')
+    found = ExportedDetector(str(tmp_path / 'net.onnx'))([torch.zeros(3, 96, 96, dtype=torch.uint8)])
+    assert found[0].pred_instances.labels.tolist() == [1, 3]
+    init_default_scope('mmdet')
 
 
 def test_a_pipe_is_not_opened(tmp_path):
