@@ -13,6 +13,7 @@ from mmengine.registry import Registry
 
 from ..utils.errors import UserError, did_you_mean
 from ..utils.signatures import parameters_of
+from . import detection_hooks, hooks, saving  # noqa: F401  (registers the hooks that a config may name)
 
 # The registries in which MMEngine looks for a type, by the setting at the top of a config.
 _MODELS = (registry.MODELS, registry.TASK_UTILS, registry.WEIGHT_INITIALIZERS)

@@ -15,6 +15,7 @@ ID = ((int, str), 'a whole number or a string')
 SIZE = ((int, float), 'a number')
 SIDES = ('height', 'width')
 FAR = 1e6  # pixels
+LONGEST_RUN = 2**32  # of an RLE, in pixels; the engines' numbers have 32 bits
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
 
 
@@ -108,8 +109,11 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
                 f'annotation {entry["id"]} has the bbox {box!r}; expected four numbers x, y, width, height, with width '
                 'and height of at least 0',
             )
-        if not _is_number(entry['area']):
-            yield 'malformed areas', f'annotation {entry["id"]} has the area {entry["area"]!r}; expected a number'
+        if not _is_number(entry['area']) or entry['area'] < 0:  # COCO's evaluation ignores a negative one
+            yield (
+                'malformed areas',
+                f'annotation {entry["id"]} has the area {entry["area"]!r}; expected a number of at least 0',
+            )
         # MMDetection does not train on boxes with `ignore`, and takes any text for true.
         for key, allowed in (('iscrowd', (0, 1)), ('ignore', (0, 1, None))):
             if entry.get(key, 0) not in allowed:
@@ -194,7 +198,9 @@ def is_rle(mask: Any) -> bool:
         return False
     counts = mask.get('counts')
     return (
-        isinstance(counts, str) or isinstance(counts, list) and all(isinstance(run, int) and run >= 0 for run in counts)
+        isinstance(counts, str)
+        or isinstance(counts, list)
+        and all(isinstance(run, int) and 0 <= run < LONGEST_RUN for run in counts)
     )
 
 

@@ -321,7 +321,7 @@ def _choose_device(device: str | None, exported: bool) -> str:
         return 'cpu'
     device = device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # the device meta has no values
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f'the device {device} is not available: {str(error).splitlines()[0]}; leave out --device to use the '

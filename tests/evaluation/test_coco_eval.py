@@ -355,6 +355,7 @@ def test_image_sizes_may_be_floats():
             'id 1.5; expected a whole number',
         ),
         (lambda c: c['annotations'][0].update(iscrowd='0'), "has the iscrowd '0'; expected 0 or 1"),
+        (lambda c: c['annotations'][0].update(area=-25), 'has the area -25; expected a number of at least 0'),
         (lambda c: c['annotations'][0].update(ignore='no'), "has the ignore 'no'; expected 0 or 1"),
         (lambda c: c['annotations'][0].update(ignore=float('nan')), 'has the ignore nan; expected 0 or 1'),
         (lambda c: c['categories'][0].update(name='dog'), "2 categories are named 'dog'"),

@@ -226,6 +226,7 @@ def test_the_annotation_file_must_have_the_images_and_classes(detect_in, annotat
         (dict(score_thr=30.0), 'the score threshold must be from 0 to 1; got 30'),
         (dict(device='cuda:99'), 'the device cuda:99 is not available'),
         (dict(device='tpu9'), 'the device tpu9 is not available'),
+        (dict(device='meta'), 'the device meta is not available'),
         (dict(classes=['circle', 'cat']), 'no class cat; it has circle, square, triangle, star'),
         (dict(annotations='none.json'), 'cannot read none.json'),
         (dict(out=__file__), 'cannot write into the folder'),

@@ -76,6 +76,12 @@ def test_check_dataset_replaces_no_file_of_the_data(option, name, shapes, tmp_pa
     assert file.read_bytes() == content
 
 
+def test_check_dataset_takes_the_config_that_training_wrote(trained):
+    (config,) = trained[0].glob('*.py')
+    status, out, err = tool('tools/check_dataset.py', config, '--annotations-only')
+    assert status == 0 and out.rstrip().endswith('no errors'), err
+
+
 def test_an_option_without_a_value_is_a_usage_error():
     status, _, err = tool('tools/train.py', DEMO, '--cfg-options', 'train_dataloader.batch_size')
     assert status == 2 and 'Traceback' not in err
