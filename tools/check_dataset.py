@@ -43,15 +43,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
-    from econvnext_mmdet.datasets.inspection import as_data, data_files, draw_samples, has_errors, inspect_config
+    from econvnext_mmdet.datasets.inspection import as_data, draw_samples, has_errors, inspect_config, is_among_images
     from econvnext_mmdet.engine.config_checks import check_settings
-    from econvnext_mmdet.utils.config import explain_user_errors, load_config
+    from econvnext_mmdet.utils.config import explain_user_errors, files_in, load_config
     from econvnext_mmdet.utils.files import check_writable, write_json
 
     cfg = load_config(args.config, args.cfg_options)
     picture = args.picture or str(Path(cfg.work_dir) / 'samples.jpg')
     for file in filter(None, (args.json, args.picture)):
-        check_writable(file, args.config, *data_files(cfg, file))
+        check_writable(file, *files_in(cfg), *([file] if is_among_images(cfg, file) else ()))
     inspections = inspect_config(cfg, read_images=not args.annotations_only)
     print(*inspections, sep='\n\n', end='\n\n')
     if args.json:

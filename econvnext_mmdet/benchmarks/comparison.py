@@ -14,7 +14,7 @@ from torch import nn
 
 from ..utils.errors import UserError, errors_in
 from ..utils.progress import progress_bar
-from .complexity import Complexity, count, explain_size
+from .complexity import Complexity, count
 from .device import device_name, limited_threads, wait
 from .memory import check_memory, peaks
 from .networks import build, for_inference
@@ -214,7 +214,7 @@ def _track(progress: Progress, items: Sequence, description: str) -> Iterator:
 
 def _count(job: Job, network: nn.Module) -> Complexity:
     """The parameters of a network, and the multiply-adds of its forward pass for a batch."""
-    with errors_in(job.entry.title), explain_size(job.shape):
+    with errors_in(job.entry.title):
         counted = count(network, torch.zeros(1, 3, *job.shape))
     return Complexity(counted.params, counted.macs * job.batch_size)
 

@@ -1,6 +1,6 @@
 """Counting the parameters and multiply-adds of a model in the way that papers do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,14 +34,17 @@ def count(model: nn.Module, *inputs: Any, **kwargs: Any) -> Complexity:
 
     Args:
         model: The model. It is left in evaluation mode.
-        *inputs: The positional arguments of the call.
+        *inputs: The positional arguments of the call. The first one is the images (N, 3, H, W).
         **kwargs: The keyword arguments of the call.
 
     Returns:
         The counts.
+
+    Raises:
+        UserError: The model cannot process such images.
     """
     model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), explain_size(inputs[0].shape[2:]):
         model(*inputs, **kwargs)
     # torch counts a multiply-add as two operations.
     return Complexity(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
@@ -133,13 +136,11 @@ def count_model(cfg: Config, shape: tuple[int, int]) -> tuple[Complexity, Comple
         UserError: The model cannot be built, or cannot process such an image.
     """
     model = build_network(cfg)
-    whole = count_network(model, shape)
-    with explain_size(shape):
-        return whole, count(model.backbone, torch.zeros(1, 3, *shape))
+    return count_network(model, shape), count(model.backbone, torch.zeros(1, 3, *shape))
 
 
 @contextmanager
-def explain_size(shape: tuple[int, int]) -> Iterator[None]:
+def explain_size(shape: Sequence[int]) -> Iterator[None]:
     """Turn whatever a network raises for images of a size into a UserError.
 
     Args:
@@ -167,8 +168,7 @@ def count_network(model: nn.Module, shape: tuple[int, int]) -> Complexity:
     Raises:
         UserError: The model cannot process such an image.
     """
-    with explain_size(shape):
-        return count(model, torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
+    return count(model, torch.zeros(1, 3, *shape), [unscaled_sample(shape)], mode='tensor')
 
 
 def _limit_masks(roi_head: CascadeRoIHead) -> None:

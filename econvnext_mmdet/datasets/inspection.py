@@ -205,12 +205,10 @@ def inspect_config(cfg: Config, read_images: bool = True) -> list[Inspection]:
     return inspections
 
 
-def data_files(cfg: Config, file: str) -> Iterator[str]:
-    """The annotation files that :func:`inspect_config` reads, and ``file`` if it is in a folder of images."""
-    for (ann_file, folder), _ in _needs_by_file(cfg):
-        yield ann_file
-        if is_inside(os.path.realpath(file), os.path.realpath(folder)):
-            yield file
+def is_among_images(cfg: Config, file: str) -> bool:
+    """Whether a file is in a folder of images that :func:`inspect_config` reads."""
+    place = os.path.realpath(file)
+    return any(is_inside(place, os.path.realpath(folder)) for (_, folder), _ in _needs_by_file(cfg))
 
 
 def has_errors(inspections: Iterable[Inspection]) -> bool:

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..utils.errors import UserError
-from ..utils.model import MOST_BLOCKS, MOST_CHANNELS, scale
+from ..utils.model import scale
 from ..weights.checkpoint import pretrained_of
 from ..weights.loading import load_backbone
 from .depthwise import DepthwiseConv
@@ -350,8 +350,8 @@ class EConvNeXt(BaseModule):
                 'an arch dict must have dims (5 widths), blocks (4 numbers of at least 1), stem '
                 f"('patchify' or 'stepped') and nothing else; got {arch!r}"
             )
-        dims = [int(dim) for dim in scale(arch['dims'], 'widen_factor', widen_factor, MOST_CHANNELS)]
-        blocks = [max(int(n), 1) for n in scale(arch['blocks'], 'deepen_factor', deepen_factor, MOST_BLOCKS)]
+        dims = [int(dim) for dim in scale(arch['dims'], 'widen_factor', widen_factor)]
+        blocks = [max(int(n), 1) for n in scale(arch['blocks'], 'deepen_factor', deepen_factor)]
         for i in range(4):
             if dims[i] < 2 or (dims[i] + dims[i + 1]) % 4:
                 raise UserError(

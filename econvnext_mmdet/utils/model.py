@@ -16,8 +16,7 @@ from .errors import UserError
 from .operators import has_operators
 
 # Far above any network that was published; a larger one would take hours or all memory to build.
-MOST_CHANNELS = 2**14
-MOST_BLOCKS = 1000
+MOST = dict(widen_factor=(2**14, 'channels'), deepen_factor=(1000, 'blocks'))
 # The backbone and the hooks work without MMCV and MMDetection, so the functions that need these import them.
 if TYPE_CHECKING:
     from mmdet.structures import DetDataSample
@@ -49,26 +48,23 @@ def build_model(cfg: Config) -> BaseModel:
         return MODELS.build(cfg.model, default_args=defaults)
 
 
-def scale(numbers: Sequence[float], name: str, factor: float, most: int) -> list[float]:
+def scale(numbers: Sequence[float], name: str, factor: float) -> list[float]:
     """Multiply the widths or the depths of a network by a factor.
 
     Args:
         numbers: The channels or the numbers of blocks.
-        name: The setting that has the factor, for the message.
+        name: The setting that has the factor: 'widen_factor' or 'deepen_factor'.
         factor: The factor.
-        most: The largest result, from :data:`MOST_CHANNELS` or :data:`MOST_BLOCKS`.
 
     Raises:
-        UserError: The factor is not positive, or a result is larger.
+        UserError: The factor is not positive, or a result is larger than :data:`MOST`.
     """
     if not factor > 0:
         raise UserError(f'{name} must be positive; got {factor!r}')
     scaled = [number * factor for number in numbers]
+    most, what = MOST[name]
     if max(scaled) > most:
-        raise UserError(
-            f'{name}={factor!r} is too large: a stage would have more than {most} '
-            f'{"blocks" if most == MOST_BLOCKS else "channels"}'
-        )
+        raise UserError(f'{name}={factor!r} is too large: a stage would have more than {most} {what}')
     return scaled
 
 

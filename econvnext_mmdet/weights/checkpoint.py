@@ -215,11 +215,8 @@ def write_checkpoint(path: str, checkpoint: Checkpoint) -> None:
 
             try:
                 text = json.dumps(meta, default=str)
-            except (
-                TypeError,
-                ValueError,
-                RecursionError,
-            ) as error:  # a key that is a tuple, or a dict that holds itself
+            # A key may be a tuple, and a dict may hold itself.
+            except (TypeError, ValueError, RecursionError) as error:
                 raise UserError(
                     f'the metadata for {path} cannot be written as JSON: {error}. Write a .pth file instead.'
                 ) from None

@@ -595,11 +595,13 @@ def write_splits(
             replaced.
     """
     for path, content in contents.items():
-        lines = str(summaries[path]).splitlines()
         if not content['annotations']:
-            raise UserError(f'{path} would have no objects; nothing was written', *lines)
-        if strict and summaries[path].dropped:
-            raise UserError(f'{path}: --strict allows nothing to be dropped; nothing was written', *lines)
+            problem = ' would have no objects'
+        elif strict and summaries[path].dropped:
+            problem = ': --strict allows nothing to be dropped'
+        else:
+            continue
+        raise UserError(f'{path}{problem}; nothing was written', *str(summaries[path]).splitlines())
     with ExitStack() as stack:  # the files get their names only after all of them are written
         for path, content in contents.items():
             check_writable(path, *map(str, sources))

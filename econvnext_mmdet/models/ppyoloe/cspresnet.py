@@ -6,7 +6,7 @@ from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
 from torch import nn
 
-from ...utils.model import MOST_BLOCKS, MOST_CHANNELS, scale
+from ...utils.model import scale
 from ..common.activation import ACT
 from ..common.levels import StagedBackbone, check_arch
 from ..econvnext import ESE
@@ -48,8 +48,8 @@ class PPYOLOECSPResNet(StagedBackbone):
         check_arch(arch, tuple(self.arch_settings), 'PPYOLOECSPResNet')
         depth, width = self.arch_settings[arch]
         widths = [c * width for c in (64, 128, 256, 512, 1024)]
-        channels = [round(c) for c in scale(widths, 'widen_factor', widen_factor, MOST_CHANNELS)]
-        depths = scale([n * depth for n in (3, 6, 6, 3)], 'deepen_factor', deepen_factor, MOST_BLOCKS)
+        channels = [round(c) for c in scale(widths, 'widen_factor', widen_factor)]
+        depths = scale([n * depth for n in (3, 6, 6, 3)], 'deepen_factor', deepen_factor)
         blocks = [max(round(n), 1) for n in depths]
         self.out_channels = tuple(channels[2:])
         layer = dict(padding=1, norm_cfg=norm_cfg, act_cfg=ACT)

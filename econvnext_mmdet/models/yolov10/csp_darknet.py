@@ -7,7 +7,7 @@ from mmdet.models.backbones.csp_darknet import SPPBottleneck
 from mmdet.registry import MODELS
 from torch import nn
 
-from ...utils.model import MOST_BLOCKS, MOST_CHANNELS, scale
+from ...utils.model import scale
 from ..common.activation import ACT
 from ..common.levels import StagedBackbone, check_arch
 from .layers import CIB, PSA, Bottleneck, C2f, SCDown
@@ -50,8 +50,8 @@ class YOLOv10CSPDarknet(StagedBackbone):
         check_arch(arch, tuple(self.arch_settings), 'YOLOv10CSPDarknet')
         depth, width, most, large_kernel = self.arch_settings[arch]
         widths = [min(c, most) * width for c in (64, 128, 256, 512, 1024)]
-        channels = [int(c) for c in scale(widths, 'widen_factor', widen_factor, MOST_CHANNELS)]
-        depths = scale([n * depth for n in (3, 6, 6, 3)], 'deepen_factor', deepen_factor, MOST_BLOCKS)
+        channels = [int(c) for c in scale(widths, 'widen_factor', widen_factor)]
+        depths = scale([n * depth for n in (3, 6, 6, 3)], 'deepen_factor', deepen_factor)
         blocks = [max(round(n), 1) for n in depths]
         self.out_channels = tuple(channels[2:])
         layer = dict(norm_cfg=norm_cfg, act_cfg=ACT)
