@@ -8,8 +8,8 @@ visualization hook of classifiers. MMEngine then also finds the configs of the p
 ``econvnext_mmdet::retinanet/retinanet_e-convnext-tiny_fpn_1x_coco.py``.
 """
 
-from .utils.files import drop_wrong_limit
 from .utils.operators import replace_missing_operators
+from .utils.pixels import drop_wrong_limit
 from .utils.versions import check_versions
 
 drop_wrong_limit()  # before the libraries import OpenCV

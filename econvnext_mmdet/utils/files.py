@@ -5,7 +5,6 @@ import gc
 import json
 import math
 import os
-import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,8 @@ from mmengine.fileio import YamlHandler, register_handler
 from PIL import Image
 
 from .errors import UserError
+from .pixels import MOST_PIXELS, PIXELS_VARIABLE
 
-MOST_PIXELS = 2**27  # 0.4 GB in colour; an image of 11585 x 11585 pixels
-PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 MOST_DIGITS = 300  # a number with more is larger than any float
 MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
 # The loader in C takes a seventh of the time, and crashes if a text is nested too deep. Some builds of PyYAML lack it.
@@ -152,18 +150,6 @@ def load_json(path: str, kind: type[dict] | type[list]) -> Any:
             expected = 'a results file: a list with one entry per detection'
         raise UserError(f'{path} has the wrong content: expected {expected}')
     return content
-
-
-def drop_wrong_limit() -> None:
-    """Drop a limit of pixels that is no number, with a warning. OpenCV would abort the process when it is imported."""
-    value = os.environ.get(PIXELS_VARIABLE, '1')
-    if not re.fullmatch('[1-9][0-9]{0,17}', value):
-        del os.environ[PIXELS_VARIABLE]
-        warnings.warn(
-            f'the environment variable {PIXELS_VARIABLE} is not used: expected a number of pixels, such as '
-            f'{MOST_PIXELS}; got {value!r}',
-            stacklevel=2,
-        )
 
 
 def check_pixels(path: str) -> None:

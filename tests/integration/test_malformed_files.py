@@ -18,7 +18,8 @@ from econvnext_mmdet.inference.inferencer import StrictInferencer
 from econvnext_mmdet.reports.results_page import write_report
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
-from econvnext_mmdet.utils.files import PIXELS_VARIABLE, check_pixels
+from econvnext_mmdet.utils.files import check_pixels
+from econvnext_mmdet.utils.pixels import PIXELS_VARIABLE
 from econvnext_mmdet.weights.publish import publish
 from econvnext_mmdet.weights.unpickling import load_pth
 

@@ -6,16 +6,15 @@ import pytest
 
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.files import (
-    PIXELS_VARIABLE,
     check_extension,
     check_writable,
-    drop_wrong_limit,
     load_json,
     parse_yaml,
     whole_file,
     whole_folder,
     write_json,
 )
+from econvnext_mmdet.utils.pixels import PIXELS_VARIABLE, drop_wrong_limit
 
 
 def test_json_is_read_back(tmp_path):
