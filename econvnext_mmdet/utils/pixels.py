@@ -1,4 +1,4 @@
-"""The limit of pixels in an image. The package imports this module before it checks whether any library is installed."""
+"""The limit of pixels in an image. The package imports this module before it checks which libraries are installed."""
 
 import os
 import re
