@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce_params
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import EMAHook, Hook, SyncBuffersHook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook, SyncBuffersHook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint, set_random_seed
+from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 from torch.utils.data import ConcatDataset, Dataset
 
 from ..evaluation.coco_metric import OfficialCocoMetric
@@ -200,9 +200,11 @@ class CocoTableHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Log the latest and the best checkpoint."""
-        lines = [f'checkpoint: {find_latest_checkpoint(runner.work_dir)}']
+        written = [hook.last_ckpt for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.last_ckpt]
+        # A run that was resumed at its end writes none.
+        lines = [f'checkpoint: {path}' for path in written or ([runner._load_from] if runner._resume else [])]
         best = runner.message_hub.runtime_info.get('best_ckpt')
-        if best is not None:
+        if best is not None and os.path.isfile(best):
             lines.append(f'best checkpoint: {best}')
         runner.logger.info('\n'.join(['training is done', *lines]))
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from mmengine.config import Config
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -14,7 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..utils.errors import UserError
-from ..utils.files import whole_file
+from ..utils.files import check_no_pipe, whole_file
 from ..weights.checkpoint import read_checkpoint
 
 STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -81,11 +82,20 @@ def checkpoints_in(folder: str) -> list[str]:
     return [os.path.join(folder, name) for _, name in sorted(found, reverse=True)]
 
 
-def latest_checkpoint(folder: str) -> str | None:
+def checkpoint_folder(cfg: Config) -> str:
+    """The folder of a training run's checkpoints: its work directory, or one of the same name in the hook's out_dir."""
+    out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+    if out_dir in (None, cfg.work_dir):
+        return cfg.work_dir
+    return os.path.join(out_dir, os.path.basename(cfg.work_dir.rstrip(os.sep)))
+
+
+def latest_checkpoint(folder: str, checkpoints: str | None = None) -> str | None:
     """The last checkpoint of a training run that can be read.
 
     Args:
         folder: The work directory. It may have been moved or copied since the training run.
+        checkpoints: The folder of the checkpoints, see :func:`checkpoint_folder`. Defaults to None: the work directory.
 
     Returns:
         The file that ``last_checkpoint`` names, or the last one before it that is whole. None if there is no
@@ -94,13 +104,15 @@ def latest_checkpoint(folder: str) -> str | None:
     Raises:
         UserError: There are checkpoints, and none can be read.
     """
-    paths = checkpoints_in(folder)
+    checkpoints = checkpoints or folder
+    paths = checkpoints_in(checkpoints)
     if POINTER in _names_in(folder):
-        named = Path(folder, POINTER).read_text(errors='surrogateescape').strip('\0 \n')
-        inside = os.path.join(folder, os.path.basename(named))
-        # The hook may write checkpoints to another folder.
-        path = inside if os.path.isfile(inside) or not os.path.isfile(named) else named
+        pointer = Path(folder, POINTER)
+        check_no_pipe(pointer)
+        named = os.path.basename(pointer.read_text(errors='surrogateescape').strip('\0 \n'))
         if named:
+            # The folder that it names may be that of another run, from which this one was copied.
+            path = os.path.join(checkpoints, named)
             paths = [path, *(other for other in paths if other != path)]
     problems = []
     for path in paths:
@@ -113,23 +125,26 @@ def latest_checkpoint(folder: str) -> str | None:
             print_log(f'{problem} Training goes on from {path} instead.', logger='current')
         return path
     if problems:
-        raise UserError(f'no checkpoint in {folder} can be read, so training cannot go on: {problems[0]}')
+        raise UserError(f'no checkpoint in {checkpoints} can be read, so training cannot go on: {problems[0]}')
     return None
 
 
 @contextmanager
-def own_work_dir(folder: str, resume: bool, lock: bool = True) -> Iterator[None]:
+def own_work_dir(folder: str, resume: bool, lock: bool = True, checkpoints: str | None = None) -> Iterator[None]:
     """Keep a work directory for one training run.
 
     Args:
         folder: The work directory, which is created.
         resume: Whether the run goes on from a checkpoint. Otherwise the folder must have no checkpoints.
         lock: Keep other runs out. Only one of several processes does. Defaults to True.
+        checkpoints: The folder of the checkpoints, see :func:`checkpoint_folder`. Defaults to None: the work directory.
 
     Raises:
         UserError: Another training run uses the folder, or it has the checkpoints of one.
     """
+    checkpoints = checkpoints or folder
     os.makedirs(folder, exist_ok=True)
+    check_no_pipe(Path(folder, POINTER))
     mine = FileLock(os.path.join(folder, '.lock'))
     if lock:
         try:
@@ -139,11 +154,11 @@ def own_work_dir(folder: str, resume: bool, lock: bool = True) -> Iterator[None]
                 f'another training run uses {folder}. Wait for its end, or give another folder with --work-dir.'
             ) from None
     try:
-        there = checkpoints_in(folder)
+        there = checkpoints_in(checkpoints)
         if there and not resume:
             raise UserError(
-                f'{folder} has the checkpoints of a training run, such as {os.path.basename(there[0])}. Give --resume '
-                'to go on with it, give another folder with --work-dir, or remove this one.'
+                f'{checkpoints} has the checkpoints of a training run, such as {os.path.basename(there[0])}. Give '
+                '--resume to go on with it, give another folder with --work-dir, or remove this one.'
             )
         yield
     finally:

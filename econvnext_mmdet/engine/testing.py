@@ -62,6 +62,8 @@ def test(
         check_extension(out, ('.pkl', '.pickle', '.json'), '--out')
         check_writable(out, checkpoint, *files_in(cfg))
     if show_dir:
+        if out is not None and os.path.abspath(out) == os.path.abspath(show_dir):
+            raise UserError(f'--out {out} is a file and --show-dir a folder; give them different names')
         check_writable(os.path.join(show_dir, 'picture'))
     exported = is_exported(checkpoint)
     if exported and tta:

@@ -16,7 +16,7 @@ from ..utils.files import is_same
 from ..weights.checkpoint import pretrained_of, read_checkpoint
 from .config_values import check_values, is_whole
 from .runner import build_runner, check_before_run, is_first_process
-from .saving import latest_checkpoint, own_work_dir
+from .saving import checkpoint_folder, latest_checkpoint, own_work_dir
 
 
 def train(
@@ -54,7 +54,7 @@ def train(
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
     if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = latest_checkpoint(cfg.work_dir)
+        cfg.load_from = latest_checkpoint(cfg.work_dir, checkpoint_folder(cfg))
     if cfg.get('resume') and cfg.load_from:
         _check_progress(cfg)
     if pretrained is not None:
@@ -66,7 +66,7 @@ def train(
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
         check_before_run(cfg, splits, _trained_classes(cfg, splits))
-        with own_work_dir(cfg.work_dir, bool(cfg.get('resume')), lock=is_first_process(cfg)):
+        with own_work_dir(cfg.work_dir, bool(cfg.get('resume')), is_first_process(cfg), checkpoint_folder(cfg)):
             build_runner(cfg, splits).train()
 
 

@@ -75,6 +75,42 @@ def test_a_copied_work_directory_is_left_for_its_original_by_nothing(folder, tmp
     assert latest_checkpoint(str(copy)) == f'{copy}/epoch_10.pth'
 
 
+def test_a_copy_without_its_checkpoints_does_not_go_on_from_its_original(folder, tmp_path_factory):
+    copy = tmp_path_factory.mktemp('copies') / 'work'
+    copy.mkdir()
+    shutil.copy(folder / 'last_checkpoint', copy)
+    with pytest.raises(UserError, match=f'no checkpoint in {copy} can be read'):
+        latest_checkpoint(str(copy))
+    shutil.copy(folder / 'epoch_1.pth', copy)
+    assert latest_checkpoint(str(copy)) == f'{copy}/epoch_1.pth'
+
+
+def test_a_pipe_in_the_place_of_the_pointer_is_an_error(folder):
+    (folder / 'last_checkpoint').unlink()
+    os.mkfifo(folder / 'last_checkpoint')
+    with pytest.raises(UserError, match='last_checkpoint is a device or a pipe'):
+        latest_checkpoint(str(folder))
+    with (
+        pytest.raises(UserError, match='last_checkpoint is a device or a pipe'),
+        own_work_dir(str(folder), resume=True),
+    ):
+        pass
+
+
+def test_checkpoints_in_a_folder_of_their_own_are_found(shapes, tmp_path, capsys):
+    """MMEngine's CheckpointHook has out_dir, in which each work directory has a folder of its name."""
+    changes = {**options(shapes, tmp_path / 'run'), 'default_hooks.checkpoint.out_dir': str(tmp_path / 'saved')}
+    train(load_config(DEMO, changes))
+    assert checkpoints_in(str(tmp_path / 'saved' / 'run'))[0].endswith('epoch_2.pth')
+    with pytest.raises(UserError, match='saved/run has the checkpoints of a training run'):
+        train(load_config(DEMO, changes))
+    capsys.readouterr()
+    (tmp_path / 'run' / 'last_checkpoint').write_text('anything')
+    train(load_config(DEMO, changes), resume='auto')
+    # The run has ended already, and writes no checkpoint.
+    assert f'checkpoint: {tmp_path}/saved/run/epoch_2.pth' in capsys.readouterr().out
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     (tmp_path / 'epoch_1.pth').write_bytes(b'old')
 

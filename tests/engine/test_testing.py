@@ -50,6 +50,12 @@ def test_testing_writes_json_pickle_and_pictures(trained, shapes, cfg, tmp_path)
     assert cv2.imread(str(pictures[0])).shape == (64, 128, 3)  # ground truth and detections, side by side
 
 
+def test_the_file_and_the_folder_of_the_results_have_different_names(trained, cfg, tmp_path):
+    out = str(tmp_path / 'out.json')
+    with pytest.raises(UserError, match='--out .*out.json is a file and --show-dir a folder; give them'):
+        run_test(cfg, str(trained[0] / 'epoch_2.pth'), out=out, show_dir=f'{tmp_path}/./out.json')
+
+
 @pytest.mark.parametrize('in_config', [True, False], ids=['visualizer', 'no-visualizer'])
 def test_each_run_of_a_process_has_its_own_visualizer(in_config, trained, shapes, cfg, tmp_path):
     """MMEngine shares visualizers by name, and its hooks take the one that was created last."""
