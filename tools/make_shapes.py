@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
         help='smallest and largest diameter of a shape, as fractions of the short side of the image (default: 0.22 '
         '0.85; classification: 0.5 0.95)',
     )
-    parser.add_argument('--seed', type=int, help='seed of the random numbers (default: 0; classification: 1)')
+    parser.add_argument('--seed', type=cli.whole(0), help='seed of the random numbers (default: 0; classification: 1)')
     args = parser.parse_args()
     defaults = (
         dict(train=3200, val=480, size=(112, 112), seed=1)

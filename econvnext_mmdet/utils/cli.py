@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 from mmengine.config import DictAction
@@ -190,7 +191,7 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
         metavar='FRACTION',
         help='split all images at random into train.json and val.json, with this fraction for val.json',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the random split (default: 0)')
+    parser.add_argument('--seed', type=whole(0), default=0, help='seed of the random split (default: 0)')
 
 
 def add_class_options(parser: argparse.ArgumentParser) -> None:
@@ -252,6 +253,7 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
     try:
+        _check_arguments()
         with only_weights():
             main()
     except BaseException as raised:
@@ -274,6 +276,21 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         os._exit(status)
     finally:
         _forget_stop()
+
+
+def _check_arguments() -> None:
+    """Check that no argument is empty. A tool could take an empty name for an option that is left out.
+
+    Raises:
+        UserError: One is. What follows ``--`` belongs to another program.
+    """
+    arguments = list(takewhile('--'.__ne__, sys.argv))
+    if '' in arguments:
+        before = arguments[arguments.index('') - 1]
+        raise UserError(
+            f'the argument after {before} is empty, maybe because a variable of the shell is not set; give a value, or '
+            'leave the option out'
+        )
 
 
 class _Stopped(KeyboardInterrupt):

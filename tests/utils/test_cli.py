@@ -101,6 +101,7 @@ def test_a_number_out_of_range_is_a_usage_error(kind, right, wrong, capsys):
     [
         *(('watch_run', ['out', '--every', value, '--', 'true'], '--every') for value in ('-1', 'nan', 'inf')),
         ('benchmark_startup', ['--workers', '0', '-1'], '--workers'),
+        ('benchmark_startup', ['--seed', '-1'], '--seed'),
         ('kill_and_resume', ['config.py', '--work-dir', 'x', '--kills', '-1'], '--kills'),
         ('get_flops', ['config.py', '--shape', '100000000', '64'], '--shape'),
         ('benchmark', ['--shape', '31', '64'], '--shape'),
@@ -128,3 +129,14 @@ def test_the_error_for_too_little_memory_is_one_line(text, capsys, monkeypatch):
     monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
     run_tool(fail)
     assert capsys.readouterr().err == f'error: there is too little memory. {text}\n'
+
+
+def test_an_empty_argument_is_an_error(capsys, monkeypatch):
+    """A tool could take an empty name for an option that is left out, and write nothing."""
+    monkeypatch.setattr(os, '_exit', lambda status: status == 1 or pytest.fail(f'status {status}'))
+    monkeypatch.setattr(sys, 'argv', ['tool', 'a.json', '--json', ''])
+    run_tool(lambda: pytest.fail('it runs'))
+    assert 'error: the argument after --json is empty, maybe because a variable' in capsys.readouterr().err
+    monkeypatch.setattr(sys, 'argv', ['tool', 'out', '--', 'another', 'program', ''])
+    run_tool(lambda: print('it runs'))
+    assert capsys.readouterr().out == 'it runs\n'

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--classes', type=int, default=80, help='number of classes')
     parser.add_argument('--objects', type=float, default=7.3, help='mean number of objects per image')
     parser.add_argument('--detections', type=int, default=100, help='number of detections per image')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the random numbers')
+    parser.add_argument('--seed', type=cli.whole(0), default=0, help='seed of the random numbers')
     return parser.parse_args()
 
 

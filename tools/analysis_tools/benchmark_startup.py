@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--workers', type=cli.whole(0, 128), nargs='+', default=[0, 4], help='numbers of workers to measure'
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the random numbers')
+    parser.add_argument('--seed', type=cli.whole(0), default=0, help='seed of the random numbers')
     return parser.parse_args()
 
 

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--kills', type=cli.whole(0), default=50, metavar='N', help='number of kills (default: %(default)s)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the random moments (default: 0)')
+    parser.add_argument('--seed', type=cli.whole(0), default=0, help='seed of the random moments (default: 0)')
     args, args.others = parser.parse_known_args()
     return args
 

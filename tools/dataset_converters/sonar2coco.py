@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FRACTION',
         help='fraction of the usable images for validation (default: 0.2)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the split (default: 0)')
+    parser.add_argument('--seed', type=cli.whole(0), default=0, help='seed of the split (default: 0)')
     parser.add_argument(
         '--classes',
         nargs='+',
