@@ -7,10 +7,11 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from mmengine.fileio import YamlHandler, register_handler
@@ -19,10 +20,12 @@ from PIL import Image
 from .errors import UserError
 from .pixels import MOST_PIXELS, PIXELS_VARIABLE
 
+Name = TypeVar('Name', bound=Hashable)
 MOST_DIGITS = 300  # a number with more is larger than any float
 MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
 # The loader in C takes a seventh of the time, and crashes if a text is nested too deep. Some builds of PyYAML lack it.
 FAST_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+FAST_TEXTS = getattr(yaml, 'CBaseLoader', yaml.BaseLoader)
 FAST_DEPTH = 1000
 
 
@@ -45,10 +48,11 @@ def parse_json(text: str | bytes) -> Any:
         text: A text, or bytes in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
-        ValueError: The text is not JSON, is nested too deep for Python, or has a number that is too large for a float.
+        ValueError: The text is not JSON, is nested too deep for Python, has a number that is too large for a float, or
+            an object that has a name twice.
     """
     try:
-        return json.loads(text, parse_int=_integer)
+        return json.loads(text, parse_int=_integer, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError('its lists and objects are nested too deep') from None
 
@@ -59,17 +63,40 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def parse_yaml(text: str) -> Any:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(f'an object in it has the name {_repeated(name for name, _ in pairs)!r} twice')
+    return values
+
+
+def _repeated(names: Iterable[Name]) -> Name | None:
+    """The first name that occurs twice, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def parse_yaml(text: str, as_text: bool = False) -> Any:
     """Parse YAML that somebody else wrote, without running the functions that its tags name.
 
+    Args:
+        text: The YAML.
+        as_text: Keep numbers, dates and words such as ``no`` as the texts they are. Defaults to False.
+
     Raises:
-        ValueError: The text is not YAML, is nested too deep for Python, or is so small and repeats so much that going
-            through it would take years.
+        ValueError: The text is not YAML, is nested too deep for Python, has a mapping with a key twice, or is so small
+            and repeats so much that going through it would take years.
     """
     # Each level has a bracket, or begins further to the right than the level around it.
     most_levels = text.count('[') + text.count('{') + max(map(len, text.splitlines()), default=0)
+    fast, slow = (FAST_TEXTS, yaml.BaseLoader) if as_text else (FAST_YAML, yaml.SafeLoader)
     try:
-        content = yaml.load(text, FAST_YAML if most_levels <= FAST_DEPTH else yaml.SafeLoader)
+        loader = (fast if most_levels <= FAST_DEPTH else slow)(text)
+        try:
+            root = loader.get_single_node()
+            _check_keys(root, set())
+            content = None if root is None else loader.construct_document(root)
+        finally:
+            loader.dispose()
         if _number_of_values(content, {}) > MOST_VALUES:
             raise ValueError(f'its aliases (*NAME) repeat parts until it has more than {MOST_VALUES} values')
     except yaml.YAMLError as error:
@@ -77,6 +104,21 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise ValueError('its lists and mappings are nested too deep') from None
     return content
+
+
+def _check_keys(node: yaml.Node | None, known: set[int]) -> None:
+    """Check that no mapping has a key twice, of which a loader would take the last."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in known:
+        return
+    known.add(id(node))
+    parts = node.value
+    if isinstance(node, yaml.MappingNode):
+        twice = _repeated((key.tag, key.value) for key, _ in parts if isinstance(key, yaml.ScalarNode))
+        if twice:
+            raise ValueError(f'{node.start_mark}: a mapping has the key {twice[1]!r} twice')
+        parts = [part for pair in parts for part in pair]
+    for part in parts:
+        _check_keys(part, known)
 
 
 def _number_of_values(value: Any, known: dict[int, float]) -> float:
@@ -173,6 +215,20 @@ def check_pixels(path: str) -> None:
             f'{path} has {width} x {height} pixels, more than {most:,}. Use a smaller image, or set the environment '
             f'variable {PIXELS_VARIABLE} to a larger number.'
         )
+
+
+def number_of_pages(path: str | Path) -> int:
+    """The number of pages of a TIFF, or of pictures of an animation. OpenCV reads the first one.
+
+    It is 1 for a photograph with smaller copies of itself, and for a format that Pillow does not know.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with Image.open(path) as image:
+                return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+    except Exception:  # see check_pixels
+        return 1
 
 
 @contextmanager

@@ -3,12 +3,14 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.files import (
     check_extension,
     check_writable,
     load_json,
+    number_of_pages,
     parse_yaml,
     whole_file,
     whole_folder,
@@ -31,6 +33,7 @@ def test_json_is_read_back(tmp_path):
         ('{}', list, 'expected a results file: a list with one entry per detection'),
         ('[' * 100000, list, 'nested too deep'),
         (f'[1{"0" * 400}]', list, 'it has a number of 401 digits'),
+        ('{"images": [], "images": [1]}', dict, "an object in it has the name 'images' twice"),
     ],
 )
 def test_wrong_json_is_an_error(tmp_path, content, kind, says):
@@ -50,9 +53,31 @@ def test_yaml_is_read_unless_it_hides_more_than_it_holds():
         ('[' * 100000, 'too deep'),
         ('- ' * 100000, 'too deep'),
         ('2020-99-99', 'month'),
+        ('names: [cat]\nnames: [dog]', "a mapping has the key 'names' twice"),
+        ('- 0: {a: 1, b: 2, a: 1}', "a mapping has the key 'a' twice"),
     ):
         with pytest.raises(ValueError, match=says):
             parse_yaml(wrong)
+
+
+def test_a_merged_key_may_be_overwritten():
+    """In YAML, << adds the keys of another mapping, and those beside it count."""
+    text = 'a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, y: 3}'
+    assert parse_yaml(text) == {'a': {'x': 1}, 'b': {'x': 2}, 'c': {'x': 2, 'y': 3}}
+
+
+def test_numbers_and_words_may_be_kept_as_texts():
+    text = '[12:30:45, 0x10, 010, .inf, no, 2020-01-01, "5", ~]'
+    assert parse_yaml(text, as_text=True) == ['12:30:45', '0x10', '010', '.inf', 'no', '2020-01-01', '5', '~']
+    assert parse_yaml('', as_text=True) is None
+
+
+def test_pages_are_those_of_a_document_and_not_the_copies_in_a_photograph(tmp_path):
+    page = Image.new('RGB', (8, 8))
+    for name, options in (('a.tif', {}), ('b.tif', dict(append_images=[page, page])), ('c.mpo', {})):
+        page.save(tmp_path / name, save_all=True, **options)
+    (tmp_path / 'd.jpg').write_bytes(b'')
+    assert [number_of_pages(tmp_path / name) for name in ('a.tif', 'b.tif', 'c.mpo', 'd.jpg')] == [1, 3, 1, 1]
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])

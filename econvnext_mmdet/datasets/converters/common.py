@@ -21,10 +21,11 @@ from PIL import Image as PillowImage
 from pycocotools import mask as mask_utils
 
 from ...utils.errors import UserError, examples, is_readable, printable
-from ...utils.files import check_no_pipe, check_writable, whole_file
+from ...utils.files import check_no_pipe, check_writable, number_of_pages, whole_file
 
 ORIENTATION = 0x0112  # the number of EXIF's tag
 SWAPPED = (5, 6, 7, 8)  # the orientations that swap width and height
+TOLERANCE = 0.01  # how far a rounded fraction may lie outside 0 to 1 before it must be a number of pixels
 LEAST_SIDE = 0.01  # pixels; a smaller width or height is a rounding error
 
 
@@ -166,7 +167,7 @@ def only_file(paths: Mapping[str, Sequence[Path]], name: str, what: str) -> Path
         UserError: There is no such file, or there are several.
     """
     if name not in paths:
-        raise UserError(f'no {what} file {name}.*')
+        raise UserError(f'no {what} file {name}.* of a known format')
     path, *others = paths[name]
     if others:
         raise UserError(f'several {what} files: {", ".join(path.name for path in paths[name])}')
@@ -209,6 +210,9 @@ def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Pictu
         UserError: There is no such image, there are several, or it is not readable.
     """
     path, image = read_image(paths, name)
+    pages = number_of_pages(path)
+    if pages > 1:
+        raise UserError(f'{path.name} has {pages} pages; split it into images of one page')
     try:
         with PillowImage.open(path) as header:
             orientation = header.getexif().get(ORIENTATION, 1)
@@ -373,6 +377,11 @@ def _same_aspect(size: Sequence[float], target: Sequence[float]) -> bool:
     """Whether a size can be scaled to a target, where a rounded side may differ by a pixel."""
     scale = target[0] / size[0]
     return abs(size[1] * scale - target[1]) <= max(1.0, scale)
+
+
+def is_fraction(value: float) -> bool:
+    """Whether a coordinate is a fraction of the image, which may be rounded, and no number of pixels."""
+    return -TOLERANCE <= value <= 1 + TOLERANCE  # false if it is not a number
 
 
 def edges(points: np.ndarray) -> tuple[float, ...]:

@@ -149,9 +149,9 @@ def check_image_path(
 
 
 def _label(shape: dict) -> str | None:
-    """The class of a shape, or None if it has none."""
+    """The class of a shape, with white space reduced to single spaces, or None if it has none."""
     label = shape.get('label')
-    return str(label) if type(label) in (str, int, float) and is_readable(str(label)) else None
+    return ' '.join(str(label).split()) if type(label) in (str, int, float) and is_readable(str(label)) else None
 
 
 def read_shapes(content: dict, picture: Picture, summary: ConversionSummary) -> list[Item]:

@@ -5,7 +5,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .common import (
     edges,
     find_files,
     find_pictures,
+    is_fraction,
     name_splits,
     placement,
     random_splits,
@@ -32,6 +33,9 @@ from .common import (
 )
 
 USUAL_SPLITS = ('train', 'val', 'trainval', 'test')
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+# What an object has once.
+PARTS = ('name', 'bndbox', 'difficult', *(f'bndbox/{key}' for key in CORNERS))
 # What `difficult` means. Without a value, it is 0.
 DIFFICULT = {
     **dict.fromkeys(('', '0', '0.0', 'false', 'no', 'unspecified'), False),
@@ -45,11 +49,14 @@ class VocFile:
 
     Attributes:
         size: Width and height in pixels that the file states, or None if it states none.
+        image: The name of the image that the file states, without its folder and its file extension. '' if none.
         items: The objects. Their boxes are xmin, ymin, xmax and ymax as in the file.
-        unusable: One sentence per object that lacks a name or a box, or has another value of ``difficult`` than 0 or 1.
+        unusable: One sentence per object that lacks a name or a box, has one of its parts twice, or has another value
+            of ``difficult`` than 0 or 1.
     """
 
     size: tuple[float, float] | None
+    image: str = ''
     items: list[Item] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
 
@@ -126,12 +133,17 @@ def voc_to_coco(
         names = list(dict.fromkeys(name for part in folder.splits.values() for name in part))  # trainval repeats train
         parts = random_splits(names, val_fraction, seed)
     files = read_each(folder.annotations, read_voc, 'annotation')
+    stems = {picture.rpartition('/')[2] for picture in folder.pictures}
 
     def read(name: str, summary: ConversionSummary) -> Annotated:
         picture = read_picture(folder.pictures, name, folder.images)
         file = files.get(name) or UserError(f'no annotation file {name}.xml')
         if isinstance(file, UserError):
             raise file
+        if file.image and file.image != name.rpartition('/')[2] and file.image in stems:
+            summary.notes['whose annotation file names another of the images; check the objects'].append(
+                picture.file_name
+            )
         items = place_boxes(file, picture, summary)
         summary.dropped += [f'{name}: {reason}' for reason in file.unusable]
         return picture, items
@@ -204,16 +216,24 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
         raise UserError(f'{path.name} is not well-formed XML ({error})') from None
     for element in root.iter():
         if isinstance(element.tag, str):
-            element.tag = element.tag.rpartition('}')[2]  # without the namespace
+            # Without the namespace. Some tools write capital letters.
+            element.tag = element.tag.rpartition('}')[2].lower()
     if root.tag != 'annotation':  # another file may have no objects because they have another name in it
         raise UserError(
             f'{path.name} is no annotation file of Pascal VOC: expected <annotation> around it, not <{root.tag}>'
         )
-    file = VocFile(stated_size(root.findtext('size/width'), root.findtext('size/height')))
+    file = VocFile(
+        stated_size(root.findtext('size/width'), root.findtext('size/height')),
+        PureWindowsPath(root.findtext('filename', '').strip()).stem,  # it takes both / and \\
+    )
     for number, element in enumerate(root.iter('object'), 1):
+        twice = [path for path in PARTS if len(element.findall(path)) > 1]
+        if twice:
+            file.unusable.append(f'object {number} of {path.name} has {twice[0]} twice')
+            continue
         label = ' '.join(element.findtext('name', '').split())
         try:
-            corners = tuple(float(element.findtext(f'bndbox/{key}', '')) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+            corners = tuple(float(element.findtext(f'bndbox/{key}', '')) for key in CORNERS)
             if not label or not all(map(math.isfinite, corners)):
                 raise ValueError
         except ValueError:
@@ -263,7 +283,7 @@ def place_boxes(file: VocFile, picture: Picture, summary: ConversionSummary) -> 
         UserError: The file states a size with another aspect ratio than that of the image.
     """
     corners = [item.box for item in file.items]
-    fractions = bool(corners) and all(0 <= value <= 1 for box in corners for value in box)
+    fractions = bool(corners) and all(is_fraction(value) for box in corners for value in box)
     if fractions:
         summary.notes['boxes from 0 to 1, read as fractions of the image'].append(picture.file_name)
     place = placement(file.size, picture, summary, fractions)

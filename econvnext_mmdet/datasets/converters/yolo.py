@@ -4,7 +4,6 @@ A line of a label file is ``CLASS X Y W H``, the center and the size of a box, o
 polygon. All numbers but the class are fractions of the image.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from .common import (
     edges,
     find_files,
     find_pictures,
+    is_fraction,
     name_splits,
     only_file,
     placement,
@@ -31,7 +31,6 @@ from .common import (
 )
 
 NAME_FILES = ('data.yaml', 'dataset.yaml', 'classes.txt', 'obj.names')
-TOLERANCE = 0.01  # how far a rounded fraction may lie outside 0 to 1 before it must be a number of pixels
 
 
 def yolo_to_coco(
@@ -90,41 +89,45 @@ def yolo_to_coco(
 
 
 def read_names(folder: Path) -> list[str]:
-    """The names of the classes in one of ``NAME_FILES``.
+    """The names of the classes in the files of ``NAME_FILES`` that are there.
 
     Raises:
-        UserError: There is none of these files, or it has no names.
+        UserError: There is none of these files, one has no names, or they differ.
     """
-    path = next((folder / name for name in NAME_FILES if (folder / name).is_file()), None)
-    if path is None:
+    found = {name: _names_in(folder / name) for name in NAME_FILES if (folder / name).is_file()}
+    if not found:
         raise UserError(f'{folder} has no names of classes: expected one of {", ".join(NAME_FILES)}, or --classes')
+    (first, names), *others = found.items()
+    for other, different in others:
+        if different != names:
+            raise UserError(
+                f'{folder / first} names the classes {", ".join(names)}, and {other} {", ".join(different)}; remove '
+                'the file that is wrong, or give --classes'
+            )
+    return names
+
+
+def _names_in(path: Path) -> list[str]:
     if path.suffix != '.yaml':
         return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     try:
-        content = parse_yaml(read_text(path))
+        content = parse_yaml(read_text(path), as_text=True)
     except ValueError as error:
         raise UserError(f'cannot read {path} as YAML: {error}') from error
     names = content.get('names') if isinstance(content, dict) else None
-    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-        names = [names[key] for key in sorted(names, key=int)]
-    if not names or not isinstance(names, list):
+    if isinstance(names, dict) and names.keys() == {*map(str, range(len(names)))}:
+        names = [names[str(number)] for number in range(len(names))]
+    if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{path} has no list "names" of the classes; give them with --classes')
-    # YAML reads the words no, yes and null as other values.
-    wrong = [name for name in names if type(name) not in (str, int, float)]
-    if wrong:
-        raise UserError(
-            f'{path}: {len(wrong)} of its {len(names)} "names" are read as no text, for example as a '
-            f'{type(wrong[0]).__name__}; put names in quotes, or give them with --classes'
-        )
     if 'kpt_shape' in content:  # a line with key points may look like one with a polygon
         raise UserError(
             f'{path} says kpt_shape: its labels have key points. Keep the first five numbers of each line, and remove '
             'kpt_shape'
         )
-    stated = content.get('nc', len(names))
-    if str(stated) != str(len(names)):  # quotes make a text of a number
+    stated = content.get('nc', str(len(names)))
+    if stated != str(len(names)):
         raise UserError(f'{path} says nc: {stated}, and has {len(names)} names; correct it, or give --classes')
-    return [str(name) for name in names]
+    return names
 
 
 def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: ConversionSummary) -> list[Item]:
@@ -154,7 +157,7 @@ def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: C
                 raise ValueError('expected a class and four numbers, or a class and at least three points')
             if kind not in range(len(classes)):
                 raise ValueError(f'the class {kind:g} is not among the {len(classes)} names, which count from 0')
-            if not all(math.isfinite(value) and -TOLERANCE <= value <= 1 + TOLERANCE for value in values):
+            if not all(map(is_fraction, values)):
                 raise ValueError('expected fractions of the image, from 0 to 1')
         except ValueError as error:
             summary.dropped.append(f'{picture.file_name}: line {number} of {path.name} ({line.strip()[:60]}): {error}')

@@ -141,6 +141,12 @@ def test_a_label_that_is_no_text_is_named(tmp_path, label):
     assert 'shape 2 ' in summary.dropped[0] and 'expected a text with visible characters' in summary.dropped[0]
 
 
+def test_blanks_around_and_in_a_label_do_not_make_another_class(tmp_path):
+    write(tmp_path, 'a', *(shape(label, SQUARE) for label in ('big dog', ' big dog', 'big  dog', 'big dog\n')))
+    (summary,) = labelme_to_coco(str(tmp_path)).values()
+    assert summary.objects == {'big dog': 4}
+
+
 @pytest.mark.parametrize('label', [0, 5, '0'])
 def test_a_number_may_be_a_label(tmp_path, label):
     write(tmp_path, 'a', shape('dog', SQUARE), shape(label, SQUARE))

@@ -167,8 +167,8 @@ def test_images_that_cannot_be_used_are_named(cells):
     assert summary.dropped == [
         'a: the label image a.png has 3 channels; expected one, with a number for each object',
         'b.1: the label image has 50 x 39 pixels, and the image 50 x 40',
-        'd: no image file d.*',
-        'e: no label image file e.*',
+        'd: no image file d.* of a known format',
+        'e: no label image file e.* of a known format',
         'f: several label image files: f.png, f.tif',
         'g: g.png is not a readable label image',
     ]

@@ -312,6 +312,57 @@ def test_boxes_from_0_to_1_are_fractions(voc):
     assert 'boxes from 0 to 1, read as fractions of the image: 1 (a.jpg)' in str(summary)
 
 
+def test_a_fraction_may_be_rounded_beyond_the_image(voc):
+    voc.add('a', ('cat', (-0.001, 0.5, 1.004, 1.01)))
+    summary, coco = voc.convert()
+    assert [item['bbox'] for item in coco['annotations']] == [[0, 15, 40, 15]]
+    assert 'boxes from 0 to 1, read as fractions of the image: 1' in str(summary) and len(summary.clipped) == 1
+
+
+def test_a_file_that_names_another_image_is_noted(voc):
+    names = ('a', 'b', 'c', 'd')
+    for name, stated in zip(names, ('folder/a.png', 'x\\\\A.jpg', 'not_there.jpg', 'a.jpg')):
+        voc.add(name)
+        objects = OBJECT.format(1, 1, 9, 9, name='cat', difficult=0)
+        voc.write(name, f'<annotation><filename>{stated}</filename>{objects}</annotation>')
+    summary, _ = voc.convert()
+    assert summary.notes == {'whose annotation file names another of the images; check the objects': ['d.jpg']}
+
+
+def test_tags_may_have_capital_letters(voc):
+    voc.add('a')
+    text = f'<Annotation>{OBJECT}</Annotation>'.format(1, 1, 9, 9, name='Cat', difficult=0)
+    voc.write('a', text.replace('object>', 'Object>').replace('bndbox>', 'BndBox>').replace('xmin>', 'XMin>'))
+    summary, coco = voc.convert()
+    assert summary.objects == {'Cat': 1} and coco['annotations'][0]['bbox'] == [0, 0, 9, 9]
+
+
+@pytest.mark.parametrize(
+    'part, what',
+    [
+        ('<name>dog</name>', 'name'),
+        ('<bndbox><xmin>1</xmin></bndbox>', 'bndbox'),
+        ('<difficult>1</difficult>', 'difficult'),
+    ],
+)
+def test_an_object_with_a_part_twice_is_dropped(voc, part, what):
+    voc.add('a')
+    right = OBJECT.format(1, 1, 9, 9, name='cat', difficult=0)
+    voc.write('a', f'<annotation>{right}{right.replace("</object>", f"{part}</object>")}</annotation>')
+    summary, _ = voc.convert()
+    assert summary.objects == {'cat': 1} and summary.dropped == [f'a: object 2 of a.xml has {what} twice']
+
+
+def test_an_image_with_several_pages_is_dropped(voc):
+    voc.add('a', ('cat', (1, 1, 9, 9)))
+    voc.add('b', ('cat', (1, 1, 9, 9)), image=False)
+    page = Image.new('RGB', (40, 30))
+    page.save(voc.path / 'JPEGImages' / 'b.tif', save_all=True, append_images=[page])
+    summary, _ = voc.convert()
+    assert summary.images == 1
+    assert summary.dropped == ['b: b.tif has 2 pages; split it into images of one page']
+
+
 def test_a_namespace_and_an_encoding_do_not_hide_objects(voc):
     objects = OBJECT.format(1, 1, 9, 9, name='中', difficult=0)
     for name, encoding in (('gb', 'gb2312'), ('big5', 'big5'), ('sjis', 'shift_jis'), ('utf', 'utf-16')):

@@ -166,6 +166,22 @@ def test_files_in_another_encoding_are_named(tmp_path):
         read_names(tmp_path)
 
 
+def test_names_are_taken_as_they_are_written(tmp_path):
+    """YAML reads most of these as numbers, and the first two as false and nothing."""
+    names = ['no', 'null', '12:30:45', '0x10', '010', '.inf', '1e3', '2020-01-01']
+    (tmp_path / 'data.yaml').write_text(f'names: [{", ".join(names)}]')
+    assert read_names(tmp_path) == names
+
+
+def test_two_files_with_names_must_agree(tmp_path):
+    (tmp_path / 'data.yaml').write_text('names: [cat, dog]')
+    (tmp_path / 'classes.txt').write_text('cat\ndog')
+    assert read_names(tmp_path) == ['cat', 'dog']
+    (tmp_path / 'obj.names').write_text('dog\ncat')
+    with pytest.raises(UserError, match='data.yaml names the classes cat, dog, and obj.names dog, cat; remove'):
+        read_names(tmp_path)
+
+
 def test_the_number_of_classes_may_be_in_quotes(tmp_path):
     (tmp_path / 'data.yaml').write_text('names: [cat, dog]\nnc: "2"')
     assert read_names(tmp_path) == ['cat', 'dog']
@@ -174,15 +190,16 @@ def test_the_number_of_classes_may_be_in_quotes(tmp_path):
 @pytest.mark.parametrize(
     'text, says',
     [
-        ('names: [no, yes]', '2 of its 2 "names" are read as no text, for example as a bool; put names in quotes'),
-        ('names: [cat, null]', '1 of its 2 "names" are read as no text'),
-        ('names: &a [*a]', 'as YAML: its aliases'),
+        ('names: [cat, [dog]]', 'has no list "names" of the classes'),
+        ('names: {0: cat, 2: dog}', 'has no list "names" of the classes'),
+        ('names: {0: cat, 0: dog}', "as YAML: .* a mapping has the key '0' twice"),
+        ('names: &a [*a]', 'as YAML: found unconstructable recursive node'),
         ('names: [cat]\nnc: 5', 'says nc: 5, and has 1 names'),
         ('names: [cat]\nkpt_shape: [17, 2]', 'says kpt_shape: its labels have key points. Keep the first five'),
         ('names: [cat, cat]', "two classes have the name 'cat'"),
         ('names: ["\\uD800"]', 'cannot be shown|cannot read'),
         ('names: ["", dog]', 'has the name .*, which cannot be shown'),
-        ('names: !!python/object/apply:os.system ["touch marker"]', 'cannot read .*data.yaml'),
+        ('names: [!!python/object/apply:os.system ["touch marker"]]', 'has no list "names" of the classes'),
         ('names: ' + '[' * 5000, 'cannot read .*data.yaml'),
     ],
 )
