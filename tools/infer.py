@@ -66,6 +66,7 @@ def main() -> None:
     # Imported here, because --help does not need them.
     from econvnext_mmdet.inference.detection import DetectionOptions, detect
     from econvnext_mmdet.utils.config import load_config
+    from econvnext_mmdet.utils.errors import printable
 
     options = DetectionOptions(
         out=args.out,
@@ -82,7 +83,12 @@ def main() -> None:
     drawn = not args.no_pictures and summary.images + summary.frames
     print(f'{args.out}: results.json, images.json' + (', pictures/' if drawn else ''))
     if summary.skipped:
-        print(f'skipped or incomplete: {len(summary.skipped)}', *summary.skipped, sep='\n  ', file=sys.stderr)
+        print(
+            f'skipped or incomplete: {len(summary.skipped)}',
+            *map(printable, summary.skipped),
+            sep='\n  ',
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -20,7 +20,7 @@ from ..evaluation.coco_eval import coco_entries
 from ..evaluation.coco_format import check_annotations
 from ..utils.config import explain_user_errors, files_in, is_classification
 from ..utils.errors import UserError, errors_in
-from ..utils.files import check_not_read, load_json, whole_file, write_json
+from ..utils.files import check_not_read, load_json, number_of_pages, whole_file, write_json
 from ..utils.model import has_cuda_operators
 from ..utils.progress import progress_bar
 from .inferencer import Item, StrictInferencer
@@ -116,7 +116,7 @@ def detect(
             'ImageClassificationInferencer with this config and its checkpoint'
         )
     folder = Path(options.out)
-    files = find_files(inputs, exclude=str(folder / 'pictures'))
+    files, unread = find_files(inputs, exclude=str(folder / 'pictures'))
     drawn = picture_paths(folder, files) if options.pictures else {}
     annotations = _Annotations(options.annotations) if options.annotations else None
     read = [checkpoint, *files_in(cfg), *files, *filter(None, [options.annotations])]
@@ -128,14 +128,14 @@ def detect(
         inferencer = StrictInferencer(cfg, checkpoint, device, options.classes)
     category_ids = annotations.category_ids(inferencer) if annotations else list(range(1, len(inferencer.names) + 1))
     _prepare_folder(options.out)
-    summary = DetectionSummary()
+    summary = DetectionSummary(skipped=unread)
     with (
         whole_file(folder / 'results.json') as part,
         open(part, 'w', encoding='utf-8') as file,
         progress_bar() as progress,
     ):
         results = _ResultsWriter(file, summary, options.score_thr, category_ids, image_ids)
-        detection = _Detection(inferencer, options, drawn, results, summary, progress)
+        detection = _Detection(inferencer, options, drawn, results, summary, progress, annotations)
         detection.run_images([path for path in files if not is_video(path)])
         for path in filter(is_video, files):
             detection.run_video(path)
@@ -203,6 +203,7 @@ class _Detection:
         results: The writer of the detections.
         summary: The summary, which gets the skipped files.
         progress: The progress bar.
+        annotations: The annotation file whose ids the results use, or None.
     """
 
     def __init__(
@@ -213,9 +214,11 @@ class _Detection:
         results: _ResultsWriter,
         summary: DetectionSummary,
         progress: Progress,
+        annotations: '_Annotations | None',
     ):
         self._inferencer, self._options, self._drawn = inferencer, options, drawn
         self._results, self._summary, self._progress = results, summary, progress
+        self._annotations = annotations
 
     def run_images(self, paths: Sequence[str]) -> None:
         """Detect in images, and draw them."""
@@ -265,10 +268,15 @@ class _Detection:
         for path in paths:
             try:
                 shape, data = self._inferencer.load(path)
+                if self._annotations:
+                    self._annotations.check_shape(path, shape)
             except UserError as error:
                 self._summary.skipped.append(str(error))
-            else:
-                yield Item(path, shape, data)
+                continue
+            pages = number_of_pages(path)
+            if pages > 1:
+                self._summary.skipped.append(f'{path} has {pages} pages, and the results include the first one')
+            yield Item(path, shape, data)
 
     def _load_frames(self, path: str, frames: Iterable[np.ndarray]) -> Iterator[Item]:
         for number, frame in enumerate(frames):
@@ -349,6 +357,15 @@ class _Annotations:
         self._path, self._coco = path, load_json(path, dict)
         with errors_in(path):
             check_annotations(self._coco)
+        self._images: dict[str, dict] = {}  # by the path of the input
+        self._known: dict[str, dict] = {}
+        for image in self._coco['images']:
+            other = self._known.setdefault(os.path.normpath(image['file_name']), image)
+            if other is not image:
+                raise UserError(
+                    f'{path} lists the image {image["file_name"]} with the ids {other["id"]} and {image["id"]}; remove '
+                    'one of the entries'
+                )
 
     def image_ids(self, files: Sequence[str]) -> dict[str, int]:
         """The image id of each file.
@@ -359,13 +376,11 @@ class _Annotations:
         Raises:
             UserError: A file has no entry, or two files have the same entry.
         """
-        known = {os.path.normpath(image['file_name']): image['id'] for image in self._coco['images']}
-        ids: dict[str, int] = {}
         used: dict[str, str] = {}
         for path in files:
             parts = Path(os.path.abspath(path)).parts
             ends = (os.path.join(*parts[i:]) for i in range(len(parts)))
-            name = next((end for end in ends if end in known), None)
+            name = next((end for end in ends if end in self._known), None)
             if name is None:
                 raise UserError(
                     f'{self._path} has no image {path}; leave out --annotations, or give only images that it has'
@@ -374,8 +389,24 @@ class _Annotations:
                 raise UserError(
                     f'{path} and {used[name]} both belong to the image {name} in {self._path}; give one of them'
                 )
-            ids[path], used[name] = known[name], path
-        return ids
+            self._images[path], used[name] = self._known[name], path
+        return {path: image['id'] for path, image in self._images.items()}
+
+    def check_shape(self, path: str, shape: tuple[int, int]) -> None:
+        """Check that an input has the size that the file says. Its detections would be in other pixels.
+
+        Args:
+            path: The input.
+            shape: Its height and width in pixels.
+
+        Raises:
+            UserError: It has another size.
+        """
+        image = self._images[path]
+        if (image['height'], image['width']) != shape:
+            raise UserError(
+                f'{path} has {shape[1]} x {shape[0]} pixels, and {self._path} says {image["width"]} x {image["height"]}'
+            )
 
     def category_ids(self, inferencer: StrictInferencer) -> list[int]:
         """The category id of each label of the model. It is -1 for a class that is not kept and not in the file.

@@ -3,7 +3,9 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from mimetypes import guess_type
 from pathlib import Path
+from typing import NamedTuple
 
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
@@ -12,7 +14,19 @@ from ..utils.errors import UserError
 VIDEO_EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
 
 
-def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> list[str]:
+class Found(NamedTuple):
+    """The files of all inputs.
+
+    Attributes:
+        files: The paths of the images and videos.
+        unread: One sentence for each file in a folder that is plainly an image, but cannot be read.
+    """
+
+    files: list[str]
+    unread: list[str]
+
+
+def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> Found:
     """Find the image and video files of all inputs: each file once, in the order of the inputs.
 
     An input is one of these:
@@ -28,18 +42,29 @@ def find_files(inputs: Sequence[str], exclude: str = 'inference/pictures') -> li
         exclude: A folder that is skipped when folders and patterns are searched. It is the folder of the drawn
             pictures, which may contain pictures of an earlier run. Defaults to 'inference/pictures'.
 
-    Returns:
-        The paths.
-
     Raises:
         UserError: An input does not lead to any image or video.
     """
     exclude = os.path.join(os.path.abspath(exclude), '')
     files: dict[str, str] = {}
+    unread: dict[str, None] = {}
     for text in inputs:
         for path in _files_of(text, exclude):
             files.setdefault(os.path.abspath(path), os.path.normpath(path))
-    return list(files.values())
+        unread.update(dict.fromkeys(_unread_in(text, exclude) if os.path.isdir(text) else ()))
+    return Found(list(files.values()), list(unread))
+
+
+def _unread_in(folder: str, exclude: str) -> Iterator[str]:
+    for path in sorted(_files_below(folder)):
+        known = path.lower().endswith(IMG_EXTENSIONS)
+        kind = guess_type(path, strict=False)[0] or ''
+        if os.path.abspath(path).startswith(exclude) or known and os.path.isfile(path):
+            continue
+        if known:
+            yield f'{path} is no file: a pipe, a device or a broken link'
+        elif kind.startswith('image/'):
+            yield f'{path} has a format that is not read ({kind}); convert it to JPEG or PNG'
 
 
 def _files_of(text: str, exclude: str) -> list[str]:

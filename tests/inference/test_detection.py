@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 
 import cv2
@@ -9,6 +10,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from econvnext_mmdet.evaluation.coco_eval import evaluate_files
 from econvnext_mmdet.inference.detection import DetectionOptions, detect
@@ -217,6 +219,39 @@ def test_the_annotation_file_must_have_the_images_and_classes(detect_in, annotat
         detect_in(shapes / 'val', annotations=str(path))
     assert not (tmp_path / 'out').exists()
     assert len(detect_in(shapes / 'val', annotations=str(path), classes=['circle', 'square'])[1]) == 6
+
+
+def test_an_annotation_file_describes_each_image_once_and_in_its_size(detect_in, annotations, shapes, tmp_path):
+    path, coco = annotations
+    coco['images'].append({**coco['images'][0], 'id': 12345})
+    path.write_text(json.dumps(coco))
+    with pytest.raises(UserError, match='truth.json lists the image .*.jpg with the ids .* and 12345; remove one of'):
+        detect_in(shapes / 'val', annotations=str(path))
+    coco['images'].pop()
+    coco['images'][0]['width'] *= 2
+    path.write_text(json.dumps(coco))
+    summary, found, _ = detect_in(shapes / 'val', annotations=str(path))
+    assert len(found) == 5
+    assert summary.skipped == [
+        f'{shapes}/val/{coco["images"][0]["file_name"]} has 64 x 64 pixels, and {path} says 128 x 64'
+    ]
+
+
+def test_the_pages_that_are_not_read_are_named(detect_in, shapes, tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    page = Image.open(shapes / 'val' / '000000.jpg')
+    page.save(folder / 'a.tif', save_all=True, append_images=[page])
+    page.save(folder / 'b.gif')
+    os.mkfifo(folder / 'c.png')
+    (folder / 'notes.txt').touch()
+    summary, found, _ = detect_in(folder)
+    assert [path for path, _ in found] == [f'{folder}/a.tif']
+    assert summary.skipped == [
+        f'{folder}/b.gif has a format that is not read (image/gif); convert it to JPEG or PNG',
+        f'{folder}/c.png is no file: a pipe, a device or a broken link',
+        f'{folder}/a.tif has 2 pages, and the results include the first one',
+    ]
 
 
 @pytest.mark.parametrize(

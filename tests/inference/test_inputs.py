@@ -18,14 +18,14 @@ def test_inputs_are_expanded_to_files(tmp_path, monkeypatch):
     (tmp_path / 'none').mkdir()
     monkeypatch.chdir(tmp_path)
     images = ['in/a.JPG', 'in/b.jpg', 'in/sub/deep/c.png', 'in/x[1].bmp']
-    assert find_files(['in']) == images
-    assert find_files(['in/b.jpg', 'in/', './in/b.jpg', str(tmp_path / 'in' / 'a.JPG')]) == [
+    assert find_files(['in']) == (images, [])
+    assert find_files(['in/b.jpg', 'in/', './in/b.jpg', str(tmp_path / 'in' / 'a.JPG')]).files == [
         'in/b.jpg',
         *(path for path in images if path != 'in/b.jpg'),
     ]
-    assert find_files(['in/*']) == ['in/a.JPG', 'in/b.jpg', 'in/film.mp4', 'in/x[1].bmp']
-    assert find_files(['**/*.png']) == ['in/sub/deep/c.png']
-    assert find_files(['in/x[1].bmp', 'in/plain']) == ['in/x[1].bmp', 'in/plain']
+    assert find_files(['in/*']).files == ['in/a.JPG', 'in/b.jpg', 'in/film.mp4', 'in/x[1].bmp']
+    assert find_files(['**/*.png']).files == ['in/sub/deep/c.png']
+    assert find_files(['in/x[1].bmp', 'in/plain']).files == ['in/x[1].bmp', 'in/plain']
     for nothing, problem in (
         ('missing.jpg', 'there is no such file'),
         ('in/*.gif', 'no image or video matches the pattern'),
@@ -44,7 +44,7 @@ def test_links_that_lead_back_are_followed_once(tmp_path):
     (tmp_path / 'elsewhere').mkdir()
     (tmp_path / 'elsewhere' / 'y.jpg').touch()
     (tmp_path / 'a' / 'link').symlink_to(tmp_path / 'elsewhere')
-    found = find_files([str(tmp_path / 'a')])
+    found = find_files([str(tmp_path / 'a')]).files
     assert [os.path.relpath(path, tmp_path) for path in found] == ['a/b/x.jpg', 'a/link/y.jpg']
 
 
