@@ -1,6 +1,6 @@
 """The classes of a config: one list in one order for all its datasets."""
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Sequence
 
 from mmdet.datasets import CocoDataset
@@ -27,9 +27,11 @@ def unify_classes(cfg: Config, splits: Sequence[str], trained: Sequence[str] | N
             or else those of the first dataset.
 
     Raises:
-        UserError: A dataset has a class that the checkpoint or the training set lacks.
+        UserError: A dataset has a class that the checkpoint or the training set lacks, or two classes have one name.
     """
     source, classes = ('the checkpoint', list(trained)) if trained else configured_classes(cfg, splits)
+    if not is_classification(cfg):
+        _check_different(classes, source)
     for split in splits:
         datasets = list(filter(is_local, datasets_of(cfg, split)))
         for dataset in datasets:
@@ -67,7 +69,7 @@ def label_names(cfg: Config, meta: dict, number: int | None, checkpoint: str) ->
         checkpoint: The file, for the message.
 
     Raises:
-        UserError: There are no names, or not as many as the model has classes.
+        UserError: There are no names, or not as many as the model has classes, or two classes have one name.
     """
     # MMDetection 2 wrote CLASSES.
     found = [(checkpoint, (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))]
@@ -82,7 +84,16 @@ def label_names(cfg: Config, meta: dict, number: int | None, checkpoint: str) ->
             + (f' ({examples(names, most=5)})' if names else '')
             + '. Set metainfo.classes of the datasets in the config to the names of the labels, in their order.'
         )
+    if not is_classification(cfg):  # ImageNet has two classes "crane"
+        _check_different(names, place)
     return names
+
+
+def _check_different(names: Sequence[str], source: str) -> None:
+    """Check that no two classes of a detector have one name, since its labels follow the names."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f'{source} has two classes with the name {twice[0]!r}; give each class a name of its own')
 
 
 def _set_classes(dataset: dict, place: str, classes: Sequence[str], source: str) -> None:

@@ -35,8 +35,8 @@ from ..evaluation.coco_format import find_bad_masks, find_malformed
 from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import LastPicture, draw
-from ..utils.errors import UserError
-from ..utils.files import check_pixels, is_inside, no_garbage_collection, whole_file
+from ..utils.errors import UserError, printable
+from ..utils.files import check_pixels, is_inside, no_garbage_collection, number_of_pages, whole_file
 from ..utils.fonts import use_font_for
 from ..utils.progress import progress_bar
 from ..weights.checkpoint import use_safe_loaders
@@ -80,9 +80,9 @@ class Finding:
 
     def __str__(self) -> str:
         if not self.examples:
-            return f'{self.severity}: {self.what}'
+            return printable(f'{self.severity}: {self.what}')
         examples = ', '.join(self.examples) + (', ...' if self.count > len(self.examples) else '')
-        return f'{self.severity}: {self.what}: {self.count} ({examples})'
+        return printable(f'{self.severity}: {self.what}: {self.count} ({examples})')
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Inspection:
 
     def __str__(self) -> str:
         boxes = sum(sum(sizes.values()) for sizes in self.classes.values())
-        lines = [f'{self.split}: {self.ann_file}']
+        lines = [printable(f'{self.split}: {self.ann_file}')]
         if self.classes:
             width, height = (' to '.join(map(str, sorted({*extent}))) for extent in (self.widths, self.heights))
             lines += [
@@ -129,7 +129,7 @@ class Inspection:
                 align(
                     [['class', 'boxes', *SIZES]]
                     + [
-                        [name, *map(str, (sum(sizes.values()), *sizes.values()))]
+                        [printable(name), *map(str, (sum(sizes.values()), *sizes.values()))]
                         for name, sizes in self.classes.items()
                     ]
                 ),
@@ -429,7 +429,7 @@ def _inspect_images(
         collate_fn=itemgetter(0),
     )
     with progress_bar() as progress:
-        places: dict[str, list[str]] = {name: [] for name in ('unreadable', 'wrong', 'dark', 'complaint')}
+        places: dict[str, list[str]] = {name: [] for name in ('unreadable', 'wrong', 'dark', 'complaint', 'pages')}
         for image, read in zip(existing, progress.track(loader, len(existing), description=inspection.split)):
             name, expected = image['file_name'], (image['height'], image['width'])
             if read.digest is not None and name not in inspection.hashes.setdefault(read.digest, []):
@@ -443,6 +443,8 @@ def _inspect_images(
                 places['dark'].append(name)
             if read.complaint:
                 places['complaint'].append(f'{name}: {read.complaint}')
+            if read.pages > 1:
+                places['pages'].append(f'{name}: {read.pages}')
     for severity, what, fault in (
         (
             'error',
@@ -456,6 +458,7 @@ def _inspect_images(
             'dark',
         ),
         ('warning', 'images that are read, but that the decoder complains about', 'complaint'),
+        ('warning', 'images with several pages, of which the first is read', 'pages'),
     ):
         findings.add(severity, what, places[fault])
     findings.add(
@@ -474,12 +477,14 @@ class _ReadImage(NamedTuple):
         dark: It has 16 bits, and is nearly black with the upper 8 of them.
         complaint: What the decoder printed about it, such as libjpeg's "Corrupt JPEG data". Such an image may be gray
             or shifted in part.
+        pages: The number of its pages, of which the loader reads the first.
     """
 
     digest: str | None = None
     shape: tuple[int, int] | None = None
     dark: bool = False
     complaint: str = ''
+    pages: int = 1
 
 
 class _ImageFiles(Dataset):
@@ -541,7 +546,7 @@ def _read(path: str, load: Callable[[dict], dict | None]) -> _ReadImage:
     if image is None:
         return _ReadImage(digest)
     dark = image.dtype == np.uint8 and image.max() < NEARLY_BLACK and _has_16_bits(content)
-    return _ReadImage(digest, image.shape[:2], dark)
+    return _ReadImage(digest, image.shape[:2], dark, pages=number_of_pages(path))
 
 
 def _has_16_bits(content: bytes) -> bool:

@@ -14,6 +14,7 @@ from ..version import __version__
 
 PRODUCER = 'econvnext_mmdet'
 SMALLEST_SIDE = 32
+LARGEST_SIDE = 2**16
 EXPORT_AGAIN = 'It was changed or is damaged, or another program wrote it. Export the checkpoint with tools/export.py.'
 # MMCV's names of the interpolations of each backend.
 INTERPOLATIONS = {
@@ -161,7 +162,7 @@ class Metadata:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= LARGEST_SIDE
 
 
 def _is_number(value: Any) -> bool:

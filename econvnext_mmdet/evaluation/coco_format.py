@@ -58,7 +58,11 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
             wrong = (
                 []
                 if lacking
-                else [key for key, (kinds, _) in TYPES.items() if key in entry and not isinstance(entry[key], kinds)]
+                else [
+                    key
+                    for key, (kinds, _) in TYPES.items()
+                    if key in entry and (not isinstance(entry[key], kinds) or isinstance(entry[key], bool))
+                ]
             )
             if lacking:
                 yield 'entries that lack a field', f'{part}[{i}] lacks {", ".join(lacking)}'

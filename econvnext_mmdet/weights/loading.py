@@ -67,7 +67,7 @@ def load_backbone(
     if not allow_partial or differences.matched == 0:
         differences.refuse(type(backbone).__name__, path, exact=True)
 
-    fitting = {key: value for key, value in wanted.items() if key in own and value.shape == own[key].shape}
+    fitting = {key: value for key, value in wanted.items() if key in own and _fits(value, own[key])}
     backbone.load_state_dict({**counters, **fitting}, strict=False)
     notes = [f"loaded {differences.matched} of {len(own)} backbone tensors from {path}, a {kind}'s checkpoint"]
     if fresh:
@@ -88,9 +88,10 @@ class Differences(NamedTuple):
 
     Attributes:
         total: The number of tensors in the model.
-        matched: The number of these tensors that the file has with the same shape.
+        matched: The number of these tensors that the file has with the same shape and type.
         missing: The names that the file lacks.
-        reshaped: The names with a different shape, each with the file's and the model's shape.
+        reshaped: The names with a different shape, or with whole numbers in place of floating-point numbers or the
+            reverse. Each has the file's and the model's shape or type.
         extra: The names in the file that the model does not have.
     """
 
@@ -111,9 +112,9 @@ class Differences(NamedTuple):
         """
         missing = [key for key in own if key not in state and key.split('.')[0] not in fresh and key not in fresh]
         reshaped = {
-            key: f'{tuple(state[key].shape)} instead of {tuple(value.shape)}'
+            key: ' instead of '.join(_forms(state[key], value))
             for key, value in own.items()
-            if key in state and state[key].shape != value.shape
+            if key in state and not _fits(state[key], value)
         }
         extra = [key for key in state if key not in own and not key.endswith(COUNTER)]
         matched = sum(key in state and key not in reshaped for key in own)
@@ -141,7 +142,7 @@ class Differences(NamedTuple):
             f'{len(names)} {what} ({examples(names)})'
             for what, names in (
                 ('missing from the file', self.missing),
-                ('with a different shape', [' '.join(i) for i in self.reshaped.items()]),
+                ('with a different shape or type', [' '.join(i) for i in self.reshaped.items()]),
                 ('not in the model', self.extra if exact else []),
             )
             if names
@@ -272,6 +273,18 @@ def class_layers(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The parameters and statistics of a model by name, without the counters of BatchNorms."""
     return {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
+
+
+def _fits(found: Tensor, own: Tensor) -> bool:
+    """Whether a model can take a tensor of a file. PyTorch would also copy whole numbers into weights."""
+    return found.shape == own.shape and found.is_floating_point() == own.is_floating_point()
+
+
+def _forms(*tensors: Tensor) -> list[str]:
+    """The shapes of tensors, or their types of numbers if the shapes are the same."""
+    if len({tensor.shape for tensor in tensors}) > 1:
+        return [str(tuple(tensor.shape)) for tensor in tensors]
+    return [str(tensor.dtype).removeprefix('torch.') for tensor in tensors]
 
 
 def _part(key: str) -> str:

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from econvnext_mmdet.datasets.checks import check_datasets
-from econvnext_mmdet.datasets.classes import unify_classes
+from econvnext_mmdet.datasets.classes import label_names, unify_classes
 from econvnext_mmdet.utils.errors import UserError
 from econvnext_mmdet.utils.model import build_model
 
@@ -108,6 +108,14 @@ def test_the_classes_of_a_checkpoint_come_first(cfg):
     cfg.test_dataloader.dataset.metainfo = dict(classes=('circle', 'hexagon'))
     with pytest.raises(UserError, match=says):
         unify_classes(cfg, ['test'], CLASSES)
+
+
+def test_two_classes_of_one_name_are_an_error(cfg):
+    with pytest.raises(UserError, match="the checkpoint has two classes with the name 'square'; give each class a"):
+        unify_classes(cfg, ['val'], (*CLASSES, 'square'))
+    meta = dict(dataset_meta=dict(classes=('circle', 'circle')))
+    with pytest.raises(UserError, match="x.pth has two classes with the name 'circle'"):
+        label_names(cfg, meta, 2, 'x.pth')
 
 
 def test_a_dataset_that_names_no_classes_takes_those_of_the_others(cfg):

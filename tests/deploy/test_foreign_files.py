@@ -259,6 +259,8 @@ def test_a_pipe_is_not_opened(tmp_path):
         ('imgsz', 'null', 'incomplete metadata'),
         ('imgsz', '[-1, 96]', 'imgsz is .*, and a height and a width in pixels was expected'),
         ('imgsz', '"ab"', 'imgsz is'),
+        ('imgsz', '[96, 1000000000]', 'imgsz is'),
+        ('stride', '1000000000', 'stride is'),
         ('imgsz', '[96]', 'imgsz is'),
         ('resize', 'shear', 'resize is'),
         ('short_side', '96', 'short_side is'),

@@ -138,3 +138,15 @@ def test_areas_are_those_of_the_masks_and_broken_rles_have_none():
         areas.append(-1 if i % 7 == 3 else inside.sum())
     assert rle_areas(masks, at_once=30).tolist() == rle_areas(masks).tolist() == areas
     assert rle_areas([]).tolist() == []
+
+
+@pytest.mark.parametrize('part, key', [('images', 'id'), ('images', 'width'), ('annotations', 'category_id')])
+def test_true_is_no_number(part, key):
+    coco = dict(
+        images=[dict(id=1, file_name='a.jpg', width=1, height=1)],
+        categories=[dict(id=1, name='cat')],
+        annotations=[dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 1, 1], area=1)],
+    )
+    coco[part][0][key] = True
+    with pytest.raises(UserError, match=rf'{part}\[0\] has the {key} True; expected a '):
+        check_annotations(coco)

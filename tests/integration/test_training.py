@@ -79,7 +79,7 @@ def test_a_pretrained_file_that_does_not_fit_stops_training(trained, shapes, tmp
         'model.backbone.widen_factor': 0.5,
         'model.neck.in_channels': [96, 192, 384],
     }
-    with pytest.raises(UserError, match=r'fit this EConvNeXt \(212 tensors\): 212 with a different shape'):
+    with pytest.raises(UserError, match=r'fit this EConvNeXt \(212 tensors\): 212 with a different shape or type'):
         train(load_config(DEMO, changes), pretrained=str(trained[0] / 'epoch_2.pth'))
     assert not list(tmp_path.glob('*.pth'))
 

@@ -96,16 +96,24 @@ def reshape(state):
     state['stem.0.conv.weight'] = torch.zeros(18, 4, 4, 4)
 
 
+def round_down(state):
+    state['norm2.weight'] = state['norm2.weight'].to(torch.int32)
+
+
 @pytest.mark.parametrize(
     'damage, says',
     [
+        (round_down, r'1 with a different shape or type \(norm2.weight int32 instead of float32\)'),
         (
             rename,
             r'1 missing from the file \(stages.1.conv1.conv.weight\), 1 not in the model \(.*conv1.conv.wieght\)',
         ),
         (drop_a_block, r'16 missing from the file \(stages.3.blocks.0.dwconv.weight, .*, \.\.\.\)'),
         (drop_part_of_a_norm, r'1 missing from the file \(norm2.running_mean\)'),
-        (reshape, r'1 with a different shape \(stem.0.conv.weight \(18, 4, 4, 4\) instead of \(18, 3, 4, 4\)\)'),
+        (
+            reshape,
+            r'1 with a different shape or type \(stem.0.conv.weight \(18, 4, 4, 4\) instead of \(18, 3, 4, 4\)\)',
+        ),
     ],
 )
 def test_files_that_do_not_fit_change_nothing(small, trained_state, save, damage, says):
@@ -300,5 +308,5 @@ def test_resuming_is_strict_and_restores_the_ema(runner, tmp_path):
     torch.save(saved, path)
     resumed = runner(dict(resume=True, load_from=str(path)))
     resumed.call_hook('before_run')
-    with pytest.raises(UserError, match='2 with a different shape .bbox_head.retina_cls'):
+    with pytest.raises(UserError, match='2 with a different shape or type .bbox_head.retina_cls'):
         resumed.load_or_resume()

@@ -287,7 +287,7 @@ def drop(name):
         (
             lambda a: None,
             None,
-            r'fit this E-ConvNeXt-mini classifier .* with a different shape .backbone.stem.0.conv.weight',
+            r'fit this E-ConvNeXt-mini classifier .* with a different shape or type .backbone.stem.0.conv.weight',
         ),
         (
             drop('stages.1.conv1.conv.weight'),
@@ -314,7 +314,7 @@ def drop(name):
         (
             lambda a: a.update({'head.fc_cls.weight': a['head.fc_cls.weight'].T}),
             'mini',
-            'with a different shape .head.fc.weight',
+            'with a different shape or type .head.fc.weight',
         ),
     ],
 )
