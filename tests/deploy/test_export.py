@@ -26,6 +26,7 @@ from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import HIDE, ROOT
 
+pytestmark = pytest.mark.deploy
 WITHOUT = (
     HIDE
     + """

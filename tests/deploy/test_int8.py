@@ -46,6 +46,7 @@ def consumers(graph, name):
     return [node for node in graph.node if name in node.input]
 
 
+@pytest.mark.deploy
 def test_onnx_convolutions_are_quantised_and_the_rest_stays_in_float(built, exported, images, tmp_path):
     result = exported('retinanet')
     model = onnx.load(result.path)
@@ -77,7 +78,8 @@ def test_onnx_convolutions_are_quantised_and_the_rest_stays_in_float(built, expo
     assert path.stat().st_size < 0.6 * result.size
 
 
-@pytest.mark.parametrize('kind', ['retinanet', pytest.param('mask_rcnn', marks=pytest.mark.deploy)])
+@pytest.mark.deploy
+@pytest.mark.parametrize('kind', ['retinanet', 'mask_rcnn'])
 def test_openvinos_post_processing_and_attention_stay_in_float(exported, images, kind):
     model = quantize_openvino(ov.Core().read_model(exported(kind).path), images)
     quantised, float_convolutions = set(), 0
