@@ -14,7 +14,7 @@ from ..version import __version__
 
 PRODUCER = 'econvnext_mmdet'
 SMALLEST_SIDE = 32
-LARGEST_SIDE = 2**16
+LARGEST_SIDE = 2**14
 EXPORT_AGAIN = 'It was changed or is damaged, or another program wrote it. Export the checkpoint with tools/export.py.'
 # MMCV's names of the interpolations of each backend.
 INTERPOLATIONS = {

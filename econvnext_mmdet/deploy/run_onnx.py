@@ -36,8 +36,8 @@ def open_model(path: str) -> tuple[onnxruntime.InferenceSession, dict]:
     if info.get('producer') != 'econvnext_mmdet' or info['task'] not in ('detect', 'segment', 'classify'):
         raise ValueError('it is not a detector or classifier that tools/export.py wrote')
     info.update((key, json.loads(info[key])) for key in ('names', 'imgsz', 'short_side'))
-    if info['resize'] not in ('fit', 'stretch', 'crop'):
-        raise ValueError(f'expected to fit, stretch or crop images, found {info["resize"]}')
+    if info['resize'] not in ('fit', 'stretch', 'crop') or not 0 < max(info['imgsz']) <= 2**14:
+        raise ValueError(f'it cannot {info["resize"]} images to {info["imgsz"]}')
     resize(np.zeros((64, 64, 3), np.uint8), info)  # fails if these values are wrong
     return session, info
 
@@ -84,7 +84,8 @@ def main() -> None:
             problems.append(f'error: {path}: {type(error).__name__}: {" ".join(str(error).split())}')
             continue
         for name, score, box in found:
-            print(path, name, f'{score:.3f}', *(f'{side:.1f}' for side in box))
+            texts = (text if text.isprintable() else repr(text) for text in (path, str(name)))
+            print(*texts, f'{score:.3f}', *(f'{side:.1f}' for side in box))
     sys.exit('\n'.join(problems) or 0)
 
 

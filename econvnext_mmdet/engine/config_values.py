@@ -86,6 +86,8 @@ INTERVAL = Rule(
 NAMES = Rule(lambda value: isinstance(value, str) or list_of(TEXT, '').accepts(value), 'a text, or a list of texts')
 PAIR = Rule(lambda value: list_of(whole(0), '').accepts(value) and len(value) == 2, 'a pair of whole numbers')
 FACTOR = Rule(lambda value: is_number(value) and 0 < value <= 1, 'a number above 0 and up to 1')
+ALL_IMAGES = Rule(lambda value: value in (False, None), 'False: the objects of images left out would count as missed')
+ABOVE_ZERO = Rule(lambda value: is_number(value) and value > 0, 'a number above 0')
 MULTIPLIERS = ('lr_mult', 'decay_mult')
 # Optimisers have names of their own, such as fix_lr, so only a similar name is a mistake.
 CUSTOM_KEYS = Rule(
@@ -103,19 +105,21 @@ LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 RULES = {
     'model': TYPED,
     'model.backbone': TYPED,
-    'model**.bbox_coder.target_stds': list_of(
-        Rule(lambda value: is_number(value) and value > 0, ''), 'numbers above 0'
-    ),
+    'model**.bbox_coder.target_stds': list_of(ABOVE_ZERO, 'numbers above 0'),
+    'model.data_preprocessor.mean': list_of(Rule(is_number, 'a number'), 'numbers').or_none(),
+    'model.data_preprocessor.std': list_of(ABOVE_ZERO, 'numbers above 0').or_none(),
     'model.test_cfg**.nms.iou_threshold': number(0, 1),
     'model.test_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match', 'nms_quadri', 'nms_rotated'),
     '*_dataloader': SETTINGS.or_none(),
     '*_dataloader.batch_size': whole(1),
-    '*_dataloader.num_workers': whole(0),
+    '*_dataloader.num_workers': whole(0, 256),
     '*_dataloader.prefetch_factor': whole(1).or_none(),
     '*_dataloader.timeout': number(0),
     '*_dataloader.persistent_workers': FLAG,
     '*_dataloader.pin_memory': FLAG,
     '*_dataloader.drop_last': FLAG,
+    'val_dataloader.drop_last': ALL_IMAGES,
+    'test_dataloader.drop_last': ALL_IMAGES,
     '*_dataloader.dataset': SETTINGS_OR_PARTS,
     '*_dataloader.sampler': SETTINGS,
     '*_dataloader.batch_sampler': SETTINGS.or_none(),
@@ -123,6 +127,7 @@ RULES = {
     '*_dataloader.dataset**.metainfo': SETTINGS.or_none(),
     '*_dataloader.dataset**.filter_cfg': SETTINGS.or_none(),
     '*_dataloader.dataset**.data_prefix': Rule(lambda value: isinstance(value, (Mapping, str)), 'a dict').or_none(),
+    '*_dataloader.dataset**.data_prefix.*': TEXT,
     '*_dataloader.dataset**.data_root': TEXT.or_none(),
     '*_dataloader.dataset**.ann_file': TEXT,
     '*_evaluator': SETTINGS_OR_PARTS.or_none(),

@@ -1,5 +1,6 @@
 """The metric that computes COCO's numbers during training and testing."""
 
+import logging
 from collections.abc import Sequence
 
 from mmengine.evaluator import BaseMetric
@@ -7,6 +8,7 @@ from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ..utils.errors import UserError
 from .coco_eval import ENGINES, GEOMETRY, CocoEvaluator, coco_entries
 from .coco_stats import COCO_STATS
 from .tables import class_table
@@ -36,7 +38,7 @@ class OfficialCocoMetric(BaseMetric):
         prefix: The prefix of the metrics' names. Defaults to None: 'coco'.
 
     Raises:
-        ValueError: The metric or the engine is unknown, the annotation file is malformed, or it lacks a class of the
+        UserError: The metric or the engine is unknown, the annotation file is malformed, or it lacks a class of the
             dataset.
     """
 
@@ -55,7 +57,7 @@ class OfficialCocoMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.iou_types = [metric] if isinstance(metric, str) else list(metric)
         if not self.iou_types or set(self.iou_types) - set(GEOMETRY):
-            raise ValueError(f"metric must be 'bbox', 'segm' or both; got {metric!r}")
+            raise UserError(f"metric must be 'bbox', 'segm' or both; got {metric!r}")
         self.classwise = classwise
         self.ann_file = ann_file
         self.part: slice | None = None
@@ -83,9 +85,18 @@ class OfficialCocoMetric(BaseMetric):
         if self.part is not None:
             results = results[self.part]
         if len({image_id for image_id, _ in results}) < len(results):
-            raise ValueError(
-                f'there are several results for one image id of {self.ann_file}: the dataset joins several annotation '
-                'files. Add DatasetPartsHook to custom_hooks, or use MultiDatasetsEvaluator.'
+            raise UserError(
+                f'there are several results for one image id of {self.ann_file}: the dataset has an image twice, or '
+                'joins several annotation files. For these, add DatasetPartsHook to custom_hooks, or use '
+                'MultiDatasetsEvaluator.'
+            )
+        images = len(self.evaluator.image_sizes)
+        if len(results) < images:
+            print_log(
+                f'only {len(results)} of the {images} images in {self.ann_file} were evaluated; the objects of the '
+                'others count as missed',
+                logger='current',
+                level=logging.WARNING,
             )
         cat_ids = self._cat_ids()
         metrics = {}
@@ -113,7 +124,7 @@ class OfficialCocoMetric(BaseMetric):
         if self.dataset_meta.get('labels_by_name') and len(absent) < len(classes):
             return [ids.get(name) for name in classes]
         if absent:
-            raise ValueError(
+            raise UserError(
                 f'the annotation file lacks the classes {absent} of the dataset; correct metainfo.classes or ann_file'
             )
         return [id for name, id in ids.items() if name in classes]

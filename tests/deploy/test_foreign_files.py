@@ -205,6 +205,12 @@ def test_the_script_for_devices_prints_what_a_file_of_the_right_form_finds(scrip
     assert status == 0 and out.split()[1:] == ['triangle', '0.600']
 
 
+def test_a_name_cannot_add_a_line_to_the_output_of_the_script(script):
+    names = METADATA['names'].replace('square', r'a.png cat 1.000\nb.png \u001b[2J')
+    status, out = script(IMAGE, metadata={**METADATA, 'names': names})
+    assert status == 0 and len(out.splitlines()) == 2 and r"'a.png cat 1.000\nb.png \x1b[2J' 0.900" in out
+
+
 @pytest.mark.parametrize(
     'image, changes, says',
     [
@@ -212,7 +218,8 @@ def test_the_script_for_devices_prints_what_a_file_of_the_right_form_finds(scrip
         (IMAGE, dict(metadata={**METADATA, 'names': 'null'}), 'image.png: TypeError'),
         (IMAGE, dict(metadata={**METADATA, 'names': '[' * 100_000}), 'cannot open .*net.onnx: RecursionError'),
         (IMAGE, dict(metadata={**METADATA, 'imgsz': '[-1, -1]'}), 'cannot open .*net.onnx: ValueError'),
-        (IMAGE, dict(metadata={**METADATA, 'resize': 'shear'}), 'expected to fit, stretch or crop images, found shear'),
+        (IMAGE, dict(metadata={**METADATA, 'imgsz': '[1000000, 96]'}), r'it cannot fit images to \[1000000, 96\]'),
+        (IMAGE, dict(metadata={**METADATA, 'resize': 'shear'}), r'it cannot shear images to \[96, 96\]'),
         (IMAGE, dict(metadata={'producer': METADATA['producer']}), "cannot open .*net.onnx: KeyError: 'task'"),
         (IMAGE, dict(size=('batch', 1, 'height', 'width')), 'image.png: InvalidArgument'),
         (IMAGE, dict(outputs=changed(boxes=None)), "image.png: KeyError: 'boxes'"),

@@ -105,6 +105,19 @@ def test_several_results_for_one_image_are_an_error(scene):
         evaluate(path, [*samples, samples[0]])
 
 
+def test_images_without_results_are_said(scene, monkeypatch):
+    path, coco, _, samples = scene
+    logged = []
+    monkeypatch.setattr(coco_metric, 'print_log', lambda text, **_: logged.append(text))
+    evaluate(path, samples)
+    assert not logged
+    evaluate(path, samples[1:])
+    number = len(coco['images'])
+    assert logged == [
+        f'only {number - 1} of the {number} images in {path} were evaluated; the objects of the others count as missed'
+    ]
+
+
 def test_labels_by_name_may_have_classes_that_the_file_lacks(scene):
     """As of a CocoDatasetByName whose classes come from the training set."""
     path, coco, entries, samples = scene

@@ -30,10 +30,14 @@ MALFORMED = [
     ),
     *(
         ({'train_dataloader.num_workers': value}, 'train_dataloader.num_workers must be')
-        for value in (-1, 1.5, 'two', {'count': 2})
+        for value in (-1, 1.5, 'two', {'count': 2}, 100_000)
     ),
     ({'train_dataloader.prefetch_factor': 0}, 'train_dataloader.prefetch_factor must be'),
     ({'train_dataloader.timeout': -1}, 'train_dataloader.timeout must be'),
+    ({'val_dataloader.drop_last': True}, 'val_dataloader.drop_last must be False: the objects of'),
+    ({'train_dataloader.dataset.data_prefix.img': None}, 'train_dataloader.dataset.data_prefix.img must be a text'),
+    ({'model.data_preprocessor.std': [0, 1, 1]}, 'model.data_preprocessor.std must be a list of numbers above 0'),
+    ({'model.data_preprocessor.mean': [1, 1, math.inf]}, 'model.data_preprocessor.mean must be a list of numbers'),
     ({'train_dataloader.drop_last': 'no'}, 'train_dataloader.drop_last must be True or False'),
     ({'train_dataloader.persistent_workers': 'no'}, 'train_dataloader.persistent_workers must be'),
     # the optimizer and its schedule

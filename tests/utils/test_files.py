@@ -62,8 +62,8 @@ def test_yaml_is_read_unless_it_hides_more_than_it_holds():
 
 def test_a_merged_key_may_be_overwritten():
     """In YAML, << adds the keys of another mapping, and those beside it count."""
-    text = 'a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, y: 3}'
-    assert parse_yaml(text) == {'a': {'x': 1}, 'b': {'x': 2}, 'c': {'x': 2, 'y': 3}}
+    text = 'a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: *a, y: 3}'
+    assert parse_yaml(text) == {'a': {'x': 1}, 'b': {'x': 2}, 'c': {'x': 1, 'y': 3}}
 
 
 def test_numbers_and_words_may_be_kept_as_texts():
