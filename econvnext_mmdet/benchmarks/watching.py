@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..deploy.libraries import library
+from ..utils.drawing import short_name
 from ..utils.errors import UserError
 from ..utils.files import whole_file
 
@@ -141,7 +142,7 @@ def write_samples(samples: Sequence[Sample], folder: str, title: str) -> None:
     Args:
         samples: What was seen.
         folder: The folder, which is created.
-        title: The title of the plot.
+        title: The title of the plot. A long one is cut.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     with whole_file(Path(folder, 'samples.csv')) as part, open(part, 'w', newline='', encoding='utf-8') as file:
@@ -154,7 +155,7 @@ def write_samples(samples: Sequence[Sample], folder: str, title: str) -> None:
     upper.plot(minutes, [sample.memory for sample in samples])
     upper.set(ylabel='memory (MiB)', ylim=(0, None))
     # An argument of a command may have bytes that are no UTF-8, or two dollar signs, which are no formula.
-    upper.set_title(title.encode(errors='backslashreplace').decode(), parse_math=False)
+    upper.set_title(short_name(title.encode(errors='backslashreplace').decode(), 75), parse_math=False, fontsize=10)
     lower.plot(minutes, [sample.files for sample in samples], color='C1')
     lower.set(ylabel='open files', ylim=(0, None), xlabel='minutes')
     with whole_file(Path(folder, 'samples.png')) as part:

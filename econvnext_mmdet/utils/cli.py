@@ -257,6 +257,11 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         with only_weights():
             main()
     except BaseException as raised:
+        _Late.numbers.clear()
+        _expect_ends()
+        for number in (*STOPPING, signal.SIGINT):
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, _note)
         # A library may turn Ctrl-C into an error of its own, as MMEngine does while it formats a config.
         error = next((error for error in _causes(raised) if isinstance(error, KeyboardInterrupt)), raised)
         if isinstance(error, RuntimeError) and FULL.search(str(error)):
@@ -270,6 +275,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         for worker in multiprocessing.active_children():
             worker.kill()
             worker.join()
+        if _Late.numbers:  # the signal went to all processes, and a worker that it ended was noticed first
+            error = _interruption(_Late.numbers[0])
         status = _print_error(error, when_interrupted)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -297,6 +304,12 @@ class _Stopped(KeyboardInterrupt):
     """A signal that ends the process, such as SIGTERM."""
 
 
+class _Late:
+    """The signals that came while an error was reported."""
+
+    numbers: list[int] = []
+
+
 class _Fork:
     """Whether this process is forking, and the signal that came meanwhile.
 
@@ -310,10 +323,23 @@ class _Fork:
 def _stop(number: int, _: Any) -> None:
     if _Fork.running:
         _Fork.number = number
-    elif number == signal.SIGINT:
-        raise KeyboardInterrupt
-    else:
-        raise _Stopped(number)
+        return
+    _expect_ends()
+    raise _interruption(number)
+
+
+def _interruption(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else _Stopped(number)
+
+
+def _expect_ends() -> None:
+    """Let workers end without an error, which PyTorch's handler would raise wherever the process is."""
+    if hasattr(signal, 'SIGCHLD'):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _note(number: int, _: Any) -> None:
+    _Late.numbers.append(number)
 
 
 def _before_fork() -> None:
@@ -329,11 +355,9 @@ def _after_fork() -> None:
 
 
 def _forget_stop() -> None:
-    for number in STOPPING:
-        if signal.getsignal(number) is _stop:
-            signal.signal(number, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (*STOPPING, signal.SIGINT):
+        if signal.getsignal(number) in (_stop, _note):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _in_child() -> None:

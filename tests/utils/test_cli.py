@@ -49,6 +49,29 @@ run_tool(main)
     assert done.stderr.startswith('interrupted')
 
 
+def test_a_signal_to_all_processes_of_a_job_ends_it_in_one_line():
+    """Slurm sends SIGTERM to the workers of a loader, too. PyTorch raises an error for each worker that has ended."""
+    code = """
+import time
+from torch.utils.data import DataLoader
+from econvnext_mmdet.utils.cli import run_tool
+
+def main():
+    for _ in DataLoader(range(10**9), num_workers=2):
+        print('ready', flush=True)
+        time.sleep(60)
+
+run_tool(main)
+"""
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == 'ready\n'
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and err == 'interrupted by SIGTERM: nothing was written\n'
+
+
 def test_a_name_that_is_not_utf8_is_printed():
     program = "from econvnext_mmdet.utils.cli import run_tool; run_tool(lambda: print('a \\udcff b'))"
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
