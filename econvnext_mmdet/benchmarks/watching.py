@@ -1,6 +1,7 @@
 """Watching the memory and the open files of a program and of all processes that it starts."""
 
 import csv
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -82,12 +83,15 @@ def watch(
         samples: A list that receives the samples, for a caller that needs them after Ctrl-C. Defaults to None.
 
     Raises:
-        UserError: psutil is not installed, or the program ended before the first sample.
+        UserError: psutil is not installed, there is no such program, or it ended before the first sample.
     """
     psutil = library('psutil', 'benchmark')
     samples = [] if samples is None else samples
     seen = None
+    if not shutil.which(command[0]):
+        raise UserError(f'there is no program {command[0]}')
     Path(log).parent.mkdir(parents=True, exist_ok=True)
+    Path(log).unlink(missing_ok=True)  # if it is a link, the file to which it leads stays
     with open(log, 'wb') as output:
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

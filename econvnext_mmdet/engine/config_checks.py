@@ -23,6 +23,10 @@ BACKENDS = {
     'AimVisBackend': 'aim',
     'MLflowVisBackend': 'mlflow',
 }
+# They give images without an end, so only a loop that counts iterations ends.
+ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')
+# They move the objects, and nothing moves the detections back.
+MOVING = ('RandomFlip', 'RandomAffine', 'RandomCrop', 'RandomShift', 'MinIoURandomCrop', 'Expand', 'Mosaic', 'MixUp')
 # The settings of a split, which MMEngine needs all together or not at all.
 PARTS = dict(
     train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
@@ -43,8 +47,8 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
 
     Raises:
         UserError: A split lacks a setting, a setting is not a whole number, a package is not installed, two metrics
-            have one name, a hook waits for a metric that the evaluator does not compute, or a wrapper does not fit its
-            dataset.
+            have one name, a hook waits for a metric that the evaluator does not compute, a wrapper does not fit its
+            dataset, a sampler never ends, or an evaluation moves its objects.
     """
     check_values(cfg)
     for split, parts in PARTS.items():
@@ -72,6 +76,9 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
     for split in splits:
         for dataset in datasets_of(cfg, split):
             _check_dataset(cfg, dataset, f'{split}_dataloader.dataset')
+            if split != 'train' and not is_classification(cfg):
+                _check_still(dataset, f'{split}_dataloader.dataset')
+        _check_sampler(cfg, split)
         _check_balanced((cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset')
         computed = _metric_names(cfg, split) or []
         twice = [name for name in computed if computed.count(name) > 1]
@@ -90,6 +97,27 @@ def _check_dataset(cfg: Config, dataset: dict, where: str) -> None:
         raise UserError(f'{where}.data_prefix must be a dict, such as dict(img={dataset["data_prefix"]!r})')
     if dataset.get('pipeline') == []:
         raise UserError(f'{where}.pipeline is empty; it must load the image and pack the sample, as with PackDetInputs')
+
+
+def _check_still(dataset: dict, where: str) -> None:
+    """Check that the images of an evaluation stay as their annotations describe them."""
+    for step in dataset.get('pipeline') or ():
+        if type_name(step) in MOVING and step.get('prob') != 0:
+            raise UserError(
+                f'{where}.pipeline has {type_name(step)}, which is for training: the detections would be compared with '
+                'objects in other places. Remove it. For test-time augmentation, use tools/test.py --tta.'
+            )
+
+
+def _check_sampler(cfg: Config, split: str) -> None:
+    """Check that a loop that goes through a dataset once does not get images without an end."""
+    sampler = (cfg.get(f'{split}_dataloader') or {}).get('sampler') or {}
+    settings = cfg.get(f'{split}_cfg') or {}
+    if 'type' in sampler and type_name(sampler) in ENDLESS and not (split == 'train' and 'max_iters' in settings):
+        raise UserError(
+            f'{split}_dataloader.sampler is {type_name(sampler)}, which never ends, and the loop waits for its end. '
+            "Use type='DefaultSampler'" + (', or train with train_cfg.max_iters.' if split == 'train' else '.')
+        )
 
 
 def _check_balanced(dataset: Any, where: str) -> None:

@@ -88,6 +88,11 @@ PAIR = Rule(lambda value: list_of(whole(0), '').accepts(value) and len(value) ==
 FACTOR = Rule(lambda value: is_number(value) and 0 < value <= 1, 'a number above 0 and up to 1')
 ALL_IMAGES = Rule(lambda value: value in (False, None), 'False: the objects of images left out would count as missed')
 ABOVE_ZERO = Rule(lambda value: is_number(value) and value > 0, 'a number above 0')
+STRIDE = Rule(lambda value: ABOVE_ZERO.accepts(value) or list_of(ABOVE_ZERO, '').accepts(value) and len(value) == 2, '')
+TEMPLATE = Rule(
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r'[^{}/\\]*\{\}[^{}/\\]*', value)),
+    'the name of a file with {} in the place of the number, without a folder',
+).or_none()
 MULTIPLIERS = ('lr_mult', 'decay_mult')
 # Optimisers have names of their own, such as fix_lr, so only a similar name is a mistake.
 CUSTOM_KEYS = Rule(
@@ -106,10 +111,17 @@ RULES = {
     'model': TYPED,
     'model.backbone': TYPED,
     'model**.bbox_coder.target_stds': list_of(ABOVE_ZERO, 'numbers above 0'),
-    'model.data_preprocessor.mean': list_of(Rule(is_number, 'a number'), 'numbers').or_none(),
-    'model.data_preprocessor.std': list_of(ABOVE_ZERO, 'numbers above 0').or_none(),
+    'model.data_preprocessor.mean': list_of(number(-1e6, 1e6), 'numbers from -1e6 to 1e6').or_none(),
+    'model.data_preprocessor.std': list_of(number(1e-6, 1e6), 'numbers from 1e-6 to 1e6').or_none(),
+    'model**.anchor_generator.octave_base_scale': ABOVE_ZERO.or_none(),
+    'model**.anchor_generator.strides': list_of(STRIDE, 'numbers above 0, or of pairs of them'),
+    'model.train_cfg**.pos_iou_thr': number(0, 1),
+    'model.train_cfg**.min_pos_iou': number(0, 1),
+    'model.test_cfg**.score_thr': number(0, 1),
+    'model.test_cfg**.max_per_img': INTERVAL,
+    'model.test_cfg**.min_bbox_size': number(-1, 1e6),
     'model.test_cfg**.nms.iou_threshold': number(0, 1),
-    'model.test_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match', 'nms_quadri', 'nms_rotated'),
+    'model.test_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match'),
     '*_dataloader': SETTINGS.or_none(),
     '*_dataloader.batch_size': whole(1),
     '*_dataloader.num_workers': whole(0, 256),
@@ -125,6 +137,9 @@ RULES = {
     '*_dataloader.batch_sampler': SETTINGS.or_none(),
     '*_dataloader.dataset**.pipeline': PARTS,
     '*_dataloader.dataset**.metainfo': SETTINGS.or_none(),
+    '*_dataloader.dataset**.metainfo.classes': Rule(
+        lambda value: bool(value) and NAMES.accepts(value), 'a text, or a list of texts that is not empty'
+    ).or_none(),
     '*_dataloader.dataset**.filter_cfg': SETTINGS.or_none(),
     '*_dataloader.dataset**.data_prefix': Rule(lambda value: isinstance(value, (Mapping, str)), 'a dict').or_none(),
     '*_dataloader.dataset**.data_prefix.*': TEXT,
@@ -173,6 +188,7 @@ RULES = {
     'default_hooks.checkpoint.max_keep_ckpts': INTERVAL,
     'default_hooks.checkpoint.save_best': NAMES.or_none(),
     'default_hooks.checkpoint.by_epoch': FLAG,
+    'default_hooks.checkpoint.filename_tmpl': TEMPLATE,
     'custom_hooks': PARTS.or_none(),
     'custom_hooks.interval': INTERVAL,
     'custom_hooks.momentum': number(0, 1),

@@ -37,8 +37,12 @@ class _Runner(Runner):
 
     def dump_config(self) -> None:
         """Write the settings of the run into the work directory. They are in ``vis_data/config.py``, too."""
-        if not is_same(self.cfg.filename or '', Path(self.work_dir, Path(self.cfg.filename or '').name)):
-            super().dump_config()
+        stored = Path(self.work_dir, Path(self.cfg.filename or '').name)
+        if is_same(self.cfg.filename or '', stored):
+            return
+        if stored.is_symlink():
+            stored.unlink()  # MMEngine would write into the file to which it leads
+        super().dump_config()
 
 
 def check_before_run(cfg: Config, splits: Sequence[str], trained: Sequence[str] | None = None) -> None:

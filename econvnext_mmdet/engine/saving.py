@@ -19,6 +19,7 @@ from ..utils.files import check_no_pipe, whole_file
 from ..weights.checkpoint import read_checkpoint
 
 STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+BEST = re.compile(r'best_.*\.pth')
 POINTER = 'last_checkpoint'
 
 
@@ -144,7 +145,10 @@ def own_work_dir(folder: str, resume: bool, lock: bool = True, checkpoints: str 
     """
     checkpoints = checkpoints or folder
     os.makedirs(folder, exist_ok=True)
-    check_no_pipe(Path(folder, POINTER))
+    pointer = Path(folder, POINTER)
+    check_no_pipe(pointer)
+    if pointer.is_symlink():
+        pointer.unlink()  # MMEngine would write into the file to which it leads
     mine = FileLock(os.path.join(folder, '.lock'))
     if lock:
         try:
@@ -154,11 +158,11 @@ def own_work_dir(folder: str, resume: bool, lock: bool = True, checkpoints: str 
                 f'another training run uses {folder}. Wait for its end, or give another folder with --work-dir.'
             ) from None
     try:
-        there = checkpoints_in(checkpoints)
+        there = [*map(os.path.basename, checkpoints_in(checkpoints)), *filter(BEST.match, _names_in(checkpoints))]
         if there and not resume:
             raise UserError(
-                f'{checkpoints} has the checkpoints of a training run, such as {os.path.basename(there[0])}. Give '
-                '--resume to go on with it, give another folder with --work-dir, or remove this one.'
+                f'{checkpoints} has the checkpoints of a training run, such as {there[0]}. Give --resume to go on with '
+                'it, give another folder with --work-dir, or remove this one.'
             )
         yield
     finally:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from types import NoneType
 
 import torch
@@ -10,9 +9,8 @@ from mmengine.config import Config
 
 from ..datasets.classes import configured_classes
 from ..models import EConvNeXt
-from ..utils.config import explain_user_errors, files_in, type_name
+from ..utils.config import explain_user_errors, type_name
 from ..utils.errors import UserError
-from ..utils.files import is_same
 from ..weights.checkpoint import pretrained_of, read_checkpoint
 from .config_values import check_values, is_whole
 from .runner import build_runner, check_before_run, is_first_process
@@ -60,8 +58,6 @@ def train(
     if pretrained is not None:
         _start_from(cfg, pretrained)
     _check_frozen(cfg)
-    if not cfg.get('resume'):
-        _check_best(cfg)
     # MMPretrain's val_cfg is an empty dict, which is false, so compare it with None.
     splits = ['train', 'val'] if cfg.get('val_cfg') is not None else ['train']
     with explain_user_errors():
@@ -92,22 +88,6 @@ def _check_progress(cfg: Config) -> None:
             )
     if not isinstance(meta.get('seed'), (int, NoneType)):
         raise UserError(f'{path} is damaged: its seed is {meta["seed"]!r}. Give another checkpoint.')
-
-
-def _check_best(cfg: Config) -> None:
-    """Check that the checkpoints from which training starts are none that it would write.
-
-    :func:`~.saving.own_work_dir` keeps those of epochs and iterations.
-
-    Raises:
-        UserError: One is the best checkpoint of an earlier run in the work directory.
-    """
-    for path in map(Path, files_in(cfg)):
-        if path.name.startswith('best_') and is_same(path.parent, cfg.work_dir):
-            raise UserError(
-                f'training may overwrite {path}, from which it starts; give another folder with --work-dir, or move '
-                'the file'
-            )
 
 
 def _trained_classes(cfg: Config, splits: Sequence[str]) -> Sequence[str] | None:

@@ -249,6 +249,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     check_no_pipe(path)
     part = path.with_name(f'.part-{path.name}')  # keeps the file extension, which may decide the format
+    if part.is_symlink():
+        part.unlink()  # the block would write into the file to which it leads
     try:
         yield part
         if part.exists():

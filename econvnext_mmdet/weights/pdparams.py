@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..utils.errors import UserError
+from ..utils.files import check_no_pipe
 
 
 class _DType:
@@ -146,6 +147,7 @@ def read_pdparams(path: str) -> dict[str, np.ndarray]:
         UserError: The file is missing, is truncated or is not such a pickle, or it refers to code other
             than NumPy's arrays. Such code is not run.
     """
+    check_no_pipe(path)
     if zipfile.is_zipfile(path):
         raise UserError(
             f"{path} is an archive, like PyTorch's checkpoints, and not a .pdparams file. PyTorch's checkpoints do not "

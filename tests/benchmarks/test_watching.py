@@ -12,6 +12,7 @@ import pytest
 
 from econvnext_mmdet.benchmarks.startup import time_start, write_dataset
 from econvnext_mmdet.benchmarks.watching import Sample, Watched, watch, write_samples
+from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import DEMO, ROOT
 
@@ -40,6 +41,17 @@ def test_memory_files_and_processes_of_children_count(tmp_path):
     rows = list(csv.DictReader((tmp_path / 'out' / 'samples.csv').open()))
     assert len(rows) == len(watched.samples) and float(rows[0]['memory']) == alone.memory
     assert cv2.imread(str(tmp_path / 'out' / 'samples.png')).shape[0] > 300
+
+
+def test_a_log_is_not_written_through_a_link_and_not_emptied_for_a_program_that_is_not_there(tmp_path):
+    kept, log = tmp_path / 'kept', tmp_path / 'log'
+    kept.write_text('mine')
+    log.symlink_to(kept)
+    with pytest.raises(UserError, match='there is no program nothing_here'):
+        watch(['nothing_here'], str(log))
+    assert log.read_text() == 'mine'
+    watch([sys.executable, '-c', "print('other')"], str(log), every=0.1)
+    assert kept.read_text() == 'mine' and log.read_text() == 'other\n'
 
 
 def test_a_program_can_be_ended_after_a_text(tmp_path):

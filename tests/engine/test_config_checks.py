@@ -34,7 +34,7 @@ def test_the_demo_has_no_wrong_setting(cfg):
 )
 def test_numbers_must_be_whole(cfg, place, value):
     cfg.merge_from_dict({place: value})
-    with pytest.raises(UserError, match=f'{place} must be a whole number of at least .; got '):
+    with pytest.raises(UserError, match=f'{place} must be a whole number (of at least .|from 0 to 256); got '):
         check_settings(cfg, SPLITS)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -98,11 +99,22 @@ def test_training_does_not_write_over_the_checkpoint_from_which_it_starts(cfg, c
     best = tmp_path / 'work' / 'best_coco_bbox_mAP_epoch_2.pth'
     best.parent.mkdir()
     shutil.copy(checkpoint, best)
-    with pytest.raises(
-        UserError, match='training may overwrite .*best_coco_bbox_mAP_epoch_2.pth, from which it starts'
-    ):
+    with pytest.raises(UserError, match='work has the checkpoints of a training run, such as best_coco_bbox_mAP'):
         train(cfg, pretrained=str(best))
-    assert list(best.parent.iterdir()) == [best]
+    assert [*best.parent.glob('*.pth')] == [best] and not list(best.parent.glob('*.py'))
+
+
+def test_links_in_a_work_directory_are_replaced_and_not_followed(checkpoint, data, tmp_path):
+    """Those of the pointer, of the stored config and of a file that is being written."""
+    work_dir, kept = tmp_path / 'work', tmp_path / 'kept.txt'
+    work_dir.mkdir()
+    kept.write_text('mine')
+    for name in ('last_checkpoint', Path(DEMO).name, '.part-epoch_1.pth'):
+        (work_dir / name).symlink_to(kept)
+    train(load_config(DEMO, {**options(data, work_dir), 'train_cfg.max_epochs': 1}))
+    assert kept.read_text() == 'mine'
+    assert (work_dir / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert not (work_dir / 'epoch_1.pth').is_symlink() and 'optim_wrapper' in (work_dir / Path(DEMO).name).read_text()
 
 
 def test_a_table_is_not_written_onto_the_log_of_a_run(trained, tmp_path):

@@ -34,9 +34,35 @@ MALFORMED = [
     ),
     ({'train_dataloader.prefetch_factor': 0}, 'train_dataloader.prefetch_factor must be'),
     ({'train_dataloader.timeout': -1}, 'train_dataloader.timeout must be'),
+    *(
+        ({f'{split}_dataloader.sampler.type': 'InfiniteSampler'}, f'{split}_dataloader.sampler is InfiniteSampler')
+        for split in ('train', 'val')
+    ),
+    (
+        {'val_dataloader.dataset.pipeline': [{'type': 'LoadImageFromFile'}, {'type': 'RandomFlip', 'prob': 1.0}]},
+        'val_dataloader.dataset.pipeline has RandomFlip, which is for training',
+    ),
+    ({'train_dataloader.dataset.metainfo.classes': []}, 'metainfo.classes must be a text, or a list'),
+    *(
+        ({'default_hooks.checkpoint.filename_tmpl': value}, 'filename_tmpl must be the name of a file with {}')
+        for value in ('../../x_{}.pth', 'm{0}{1}.pth', 'x.pth')
+    ),
+    *(
+        ({f'model.{name}': value}, rf'model.{name} must be ')
+        for name, value in (
+            ('test_cfg.score_thr', 'abc'),
+            ('test_cfg.score_thr', 2),
+            ('test_cfg.max_per_img', 0),
+            ('test_cfg.min_bbox_size', math.inf),
+            ('test_cfg.nms.type', 'nms_rotated'),
+            ('train_cfg.assigner.pos_iou_thr', 2),
+            ('bbox_head.anchor_generator.octave_base_scale', 0),
+            ('bbox_head.anchor_generator.strides', [8, 16, -32, 64, 128]),
+        )
+    ),
     ({'val_dataloader.drop_last': True}, 'val_dataloader.drop_last must be False: the objects of'),
     ({'train_dataloader.dataset.data_prefix.img': None}, 'train_dataloader.dataset.data_prefix.img must be a text'),
-    ({'model.data_preprocessor.std': [0, 1, 1]}, 'model.data_preprocessor.std must be a list of numbers above 0'),
+    ({'model.data_preprocessor.std': [0, 1, 1]}, 'model.data_preprocessor.std must be a list of numbers from 1e-6'),
     ({'model.data_preprocessor.mean': [1, 1, math.inf]}, 'model.data_preprocessor.mean must be a list of numbers'),
     ({'train_dataloader.drop_last': 'no'}, 'train_dataloader.drop_last must be True or False'),
     ({'train_dataloader.persistent_workers': 'no'}, 'train_dataloader.persistent_workers must be'),

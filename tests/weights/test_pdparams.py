@@ -136,3 +136,9 @@ def test_small_files_that_would_fill_the_memory_or_run_for_years_are_refused(tmp
     (tmp_path / 'net.pdparams').write_bytes(content)
     with pytest.raises(UserError, match=says):
         read_pdparams(str(tmp_path / 'net.pdparams'))
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / 'x.pdparams')
+    with pytest.raises(UserError, match='x.pdparams is a device or a pipe'):
+        read_pdparams(str(tmp_path / 'x.pdparams'))

@@ -42,7 +42,8 @@ def main() -> None:
         highest = max(getattr(sample, name) for sample in watched.samples)
         print(f'{name}: {first:.0f} {unit}, later {second:.0f}; the highest {highest:.0f}')
     print(f'written to {args.out_dir}')
-    sys.exit(watched.status)
+    # As a shell says it, where subprocess has a negative number for a signal.
+    sys.exit(watched.status if watched.status >= 0 else 128 - watched.status)
 
 
 if __name__ == '__main__':

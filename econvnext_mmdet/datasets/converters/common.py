@@ -207,12 +207,9 @@ def read_picture(paths: dict[str, list[Path]], name: str, folder: Path) -> Pictu
         folder: The folder of the images.
 
     Raises:
-        UserError: There is no such image, there are several, or it is not readable.
+        UserError: There is no such image, there are several, or it is not readable or has several pages.
     """
     path, image = read_image(paths, name)
-    pages = number_of_pages(path)
-    if pages > 1:
-        raise UserError(f'{path.name} has {pages} pages; split it into images of one page')
     try:
         with PillowImage.open(path) as header:
             orientation = header.getexif().get(ORIENTATION, 1)
@@ -239,7 +236,7 @@ def read_image(
         The file and its pixels.
 
     Raises:
-        UserError: There is no such file, there are several, or it is not readable.
+        UserError: There is no such file, there are several, or it is not readable or has several pages.
     """
     path = only_file(paths, name, what)
     try:
@@ -248,6 +245,9 @@ def read_image(
         image = None
     if image is None:
         raise UserError(f'{path.name} is not a readable {what}')
+    pages = number_of_pages(path)
+    if pages > 1:
+        raise UserError(f'{path.name} has {pages} pages; split it into images of one page')
     return path, image
 
 
