@@ -3,7 +3,7 @@
 # make lint    check style, spelling, types, imports between folders, and the sizes of files
 # make test    run the tests, except those of make test-deploy and make test-runs
 # make test-deploy   export every kind of model and compare it with PyTorch
-# make test-runs     train longer; kill, resume and join training runs, and compare them with undisturbed ones
+# make test-runs     train longer; measure; kill, resume and join training runs, and compare them with undisturbed ones
 # With STACK=upstream, the targets use another stack of requirements/stacks/ in an environment of its own.
 VENV ?= .venv$(addprefix -,$(STACK))
 PY = $(VENV)/bin/python

@@ -104,6 +104,7 @@ def test_memory_is_measured_only_on_linux(monkeypatch, tmp_path):
             check()
 
 
+@pytest.mark.runs
 def test_engines_are_compared_on_the_same_boxes():
     measured = compare_engines(images=40, classes=4, objects=7, detections=100, seed=0)
     assert list(measured) == list(ENGINES)

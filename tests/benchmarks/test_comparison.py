@@ -219,6 +219,7 @@ def test_a_runtime_computes_what_the_network_computes(runtime, monkeypatch):
     assert abs(found[1] - found[0]).max() <= 1e-4 * abs(found[0]).max()
 
 
+@pytest.mark.runs
 def test_the_tool_writes_three_files(tmp_path):
     command = [sys.executable, TOOL, '--models', 'e-convnext-mini', 'starnet_s4', '--runtimes', 'eager', 'train']
     command += ['--shape', '64', '64', '--batch-size', '2', '--rounds', '1', '--threads', '1', '--out', str(tmp_path)]

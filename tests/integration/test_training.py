@@ -274,6 +274,7 @@ def test_mmdets_inferencer_and_detector_api_agree(trained, shapes):
     assert len(found['scores']) > 0
 
 
+@pytest.mark.runs
 def test_mmdets_own_train_tool_runs_the_demo_config(shapes, tmp_path):
     script = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
     changes = {**options(shapes, tmp_path), 'train_cfg.max_epochs': 1}
