@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ..deploy.libraries import library
 from ..utils.drawing import short_name
 from ..utils.errors import UserError
-from ..utils.files import whole_file
+from ..utils.files import drop_link, whole_file
 
 UNTIL_EVEN = 0.25  # the first part of a run, in which caches fill
 
@@ -91,7 +91,7 @@ def watch(
     if not shutil.which(command[0]):
         raise UserError(f'there is no program {command[0]}')
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    Path(log).unlink(missing_ok=True)  # if it is a link, the file to which it leads stays
+    drop_link(Path(log))
     with open(log, 'wb') as output:
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

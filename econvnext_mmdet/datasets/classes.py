@@ -1,13 +1,13 @@
 """The classes of a config: one list in one order for all its datasets."""
 
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Sequence
 
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
 from ..utils.config import datasets_of, is_classification
-from ..utils.errors import UserError, examples
+from ..utils.errors import UserError, examples, repeated
 from .coco_by_name import CocoDatasetByName
 from .dataset_files import classes_of, is_local, registered_type
 
@@ -91,9 +91,9 @@ def label_names(cfg: Config, meta: dict, number: int | None, checkpoint: str) ->
 
 def _check_different(names: Sequence[str], source: str) -> None:
     """Check that no two classes of a detector have one name, since its labels follow the names."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f'{source} has two classes with the name {twice[0]!r}; give each class a name of its own')
+    twice = repeated(names)
+    if twice is not None:
+        raise UserError(f'{source} has two classes with the name {twice!r}; give each class a name of its own')
 
 
 def _set_classes(dataset: dict, place: str, classes: Sequence[str], source: str) -> None:

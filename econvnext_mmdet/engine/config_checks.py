@@ -9,7 +9,7 @@ from mmengine.config import Config
 from ..datasets.dataset_files import registered_type
 from ..evaluation.coco_stats import COCO_STATS
 from ..utils.config import datasets_of, evaluators_of, is_classification, judges_parts, type_name
-from ..utils.errors import UserError, did_you_mean, examples
+from ..utils.errors import UserError, did_you_mean, examples, repeated
 from .config_types import check_types
 from .config_values import check_values
 
@@ -80,11 +80,10 @@ def check_settings(cfg: Config, splits: Sequence[str]) -> None:
                 _check_still(dataset, f'{split}_dataloader.dataset')
         _check_sampler(cfg, split)
         _check_balanced((cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset')
-        computed = _metric_names(cfg, split) or []
-        twice = [name for name in computed if computed.count(name) > 1]
-        if twice:
+        twice = repeated(_metric_names(cfg, split) or [])
+        if twice is not None:
             raise UserError(
-                f'two metrics of {split}_evaluator compute {twice[0]!r}. Give each a prefix of its own, such as '
+                f'two metrics of {split}_evaluator compute {twice!r}. Give each a prefix of its own, such as '
                 "prefix='first' and prefix='second'."
             )
     if 'val' in splits:

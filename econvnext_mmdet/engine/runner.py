@@ -20,7 +20,7 @@ from ..deploy.predictors import ExportedPredictor
 from ..models import EConvNeXt
 from ..utils.config import evaluate_masks, evaluators_of, is_classification, type_name
 from ..utils.errors import UserError
-from ..utils.files import is_same
+from ..utils.files import drop_link, is_same
 from ..utils.memory import keep_freed_memory
 from ..utils.model import has_cuda_operators, unwrap
 from ..weights.checkpoint import use_safe_loaders
@@ -40,8 +40,7 @@ class _Runner(Runner):
         stored = Path(self.work_dir, Path(self.cfg.filename or '').name)
         if is_same(self.cfg.filename or '', stored):
             return
-        if stored.is_symlink():
-            stored.unlink()  # MMEngine would write into the file to which it leads
+        drop_link(stored)
         super().dump_config()
 
 

@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..utils.errors import UserError
-from ..utils.files import check_no_pipe, whole_file
+from ..utils.files import check_no_pipe, drop_link, whole_file
 from ..weights.checkpoint import read_checkpoint
 
 STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -147,8 +147,7 @@ def own_work_dir(folder: str, resume: bool, lock: bool = True, checkpoints: str 
     os.makedirs(folder, exist_ok=True)
     pointer = Path(folder, POINTER)
     check_no_pipe(pointer)
-    if pointer.is_symlink():
-        pointer.unlink()  # MMEngine would write into the file to which it leads
+    drop_link(pointer)
     mine = FileLock(os.path.join(folder, '.lock'))
     if lock:
         try:

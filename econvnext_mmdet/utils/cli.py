@@ -28,6 +28,7 @@ DELAY = 0.01  # seconds after a fork until a signal that came during it ends the
 MOST = 2**31 - 1  # the largest whole number that all libraries take
 MOST_SIDE = 2**16  # of an image in pixels
 MOST_THREADS = 1024  # PyTorch crashes with a hundred thousand
+_LATE: list[int] = []  # the signals that came while an error was reported
 # What PyTorch says of memory that is full, on a GPU and on a CPU.
 FULL = re.compile("out of memory|can't allocate memory")
 
@@ -257,7 +258,7 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         with only_weights():
             main()
     except BaseException as raised:
-        _Late.numbers.clear()
+        _LATE.clear()
         _expect_ends()
         for number in (*STOPPING, signal.SIGINT):
             if signal.getsignal(number) is _stop:
@@ -275,8 +276,8 @@ def run_tool(main: Callable[[], None], when_interrupted: str = 'nothing was writ
         for worker in multiprocessing.active_children():
             worker.kill()
             worker.join()
-        if _Late.numbers:  # the signal went to all processes, and a worker that it ended was noticed first
-            error = _interruption(_Late.numbers[0])
+        if _LATE:  # the signal went to all processes, and a worker that it ended was noticed first
+            error = _interruption(_LATE[0])
         status = _print_error(error, when_interrupted)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -302,12 +303,6 @@ def _check_arguments() -> None:
 
 class _Stopped(KeyboardInterrupt):
     """A signal that ends the process, such as SIGTERM."""
-
-
-class _Late:
-    """The signals that came while an error was reported."""
-
-    numbers: list[int] = []
 
 
 class _Fork:
@@ -339,7 +334,7 @@ def _expect_ends() -> None:
 
 
 def _note(number: int, _: Any) -> None:
-    _Late.numbers.append(number)
+    _LATE.append(number)
 
 
 def _before_fork() -> None:

@@ -1,8 +1,12 @@
 """The one exception for mistakes that a user can fix, and helpers for its messages."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import TypeVar
+
+Name = TypeVar('Name', bound=Hashable)
 
 
 def printable(text: str) -> str:
@@ -31,6 +35,11 @@ def examples(names: Sequence[str], most: int = 3) -> str:
         most: The number of names to show. Defaults to 3.
     """
     return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+
+
+def repeated(names: Iterable[Name]) -> Name | None:
+    """The first name that occurs twice, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def is_utf8(text: str) -> bool:

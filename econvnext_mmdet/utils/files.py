@@ -7,20 +7,18 @@ import math
 import os
 import tempfile
 import warnings
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from mmengine.fileio import YamlHandler, register_handler
 from PIL import Image
 
-from .errors import UserError
+from .errors import UserError, repeated
 from .pixels import MOST_PIXELS, PIXELS_VARIABLE
 
-Name = TypeVar('Name', bound=Hashable)
 MOST_DIGITS = 300  # a number with more is larger than any float
 MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
 # The loader in C takes a seventh of the time, and crashes if a text is nested too deep. Some builds of PyYAML lack it.
@@ -66,13 +64,8 @@ def _integer(digits: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError(f'an object in it has the name {_repeated(name for name, _ in pairs)!r} twice')
+        raise ValueError(f'an object in it has the name {repeated(name for name, _ in pairs)!r} twice')
     return values
-
-
-def _repeated(names: Iterable[Name]) -> Name | None:
-    """The first name that occurs twice, or None."""
-    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def parse_yaml(text: str, as_text: bool = False) -> Any:
@@ -113,7 +106,7 @@ def _check_keys(node: yaml.Node | None, known: set[int]) -> None:
     known.add(id(node))
     parts = node.value
     if isinstance(node, yaml.MappingNode):
-        twice = _repeated((key.tag, key.value) for key, _ in parts if isinstance(key, yaml.ScalarNode))
+        twice = repeated((key.tag, key.value) for key, _ in parts if isinstance(key, yaml.ScalarNode))
         if twice:
             raise ValueError(f'{node.start_mark}: a mapping has the key {twice[1]!r} twice')
         parts = [part for pair in parts for part in pair]
@@ -140,6 +133,12 @@ def check_no_pipe(path: str | Path) -> None:
     """
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise UserError(f'{path} is a device or a pipe; give the name of a file')
+
+
+def drop_link(path: Path) -> None:
+    """Remove a link in the place of a file to write. Writing would change the file to which it leads."""
+    if path.is_symlink():
+        path.unlink()
 
 
 @contextmanager
@@ -249,8 +248,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     check_no_pipe(path)
     part = path.with_name(f'.part-{path.name}')  # keeps the file extension, which may decide the format
-    if part.is_symlink():
-        part.unlink()  # the block would write into the file to which it leads
+    drop_link(part)
     try:
         yield part
         if part.exists():

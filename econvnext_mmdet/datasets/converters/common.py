@@ -20,7 +20,7 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from PIL import Image as PillowImage
 from pycocotools import mask as mask_utils
 
-from ...utils.errors import UserError, examples, is_readable, printable
+from ...utils.errors import UserError, examples, is_readable, printable, repeated
 from ...utils.files import check_no_pipe, check_writable, number_of_pages, whole_file
 
 ORIENTATION = 0x0112  # the number of EXIF's tag
@@ -428,9 +428,9 @@ def to_coco(images: Sequence[Annotated], classes: Sequence[str], summary: Conver
     Raises:
         UserError: A class has no readable name, or two have the same.
     """
-    twice = [name for name, count in Counter(classes).items() if count > 1]
-    if twice:
-        raise UserError(f'two classes have the name {twice[0]!r}; give each class a name of its own')
+    twice = repeated(classes)
+    if twice is not None:
+        raise UserError(f'two classes have the name {twice!r}; give each class a name of its own')
     unreadable = [name for name in classes if not is_readable(name)]
     if unreadable:
         raise UserError(
