@@ -28,7 +28,6 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from ..evaluation.coco_format import find_bad_masks, find_malformed
@@ -36,7 +35,7 @@ from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import LastPicture, draw
 from ..utils.errors import UserError, printable
-from ..utils.files import check_pixels, is_inside, no_garbage_collection, number_of_pages, whole_file
+from ..utils.files import check_pixels, is_inside, is_too_dark, no_garbage_collection, number_of_pages, whole_file
 from ..utils.fonts import use_font_for
 from ..utils.progress import progress_bar
 from ..weights.checkpoint import use_safe_loaders
@@ -57,7 +56,6 @@ EXAMPLES = 3  # per finding
 KNOWN = "local files in COCO's format or in Pascal VOC's"
 # COCO's sizes, as ranges of the area in pixels.
 SIZES = dict(small=(0, 32**2), medium=(32**2, 96**2), large=(96**2, float('inf')))
-NEARLY_BLACK = 32  # of 255; below, at most 13 of 16 bits are used
 READERS = 4  # processes that read images, if there are as many cores
 STDERR = 2  # the file descriptor of C libraries, whatever sys.stderr is
 
@@ -545,16 +543,7 @@ def _read(path: str, load: Callable[[dict], dict | None]) -> _ReadImage:
         image = None
     if image is None:
         return _ReadImage(digest)
-    dark = image.dtype == np.uint8 and image.max() < NEARLY_BLACK and _has_16_bits(content)
-    return _ReadImage(digest, image.shape[:2], dark, pages=number_of_pages(path))
-
-
-def _has_16_bits(content: bytes) -> bool:
-    try:
-        with Image.open(io.BytesIO(content)) as header:
-            return header.mode.startswith('I')
-    except Exception:  # a format or a size that Pillow refuses and OpenCV reads
-        return False
+    return _ReadImage(digest, image.shape[:2], is_too_dark(path, image), pages=number_of_pages(path))
 
 
 def _find_leaks(inspections: Iterable[Inspection]) -> None:

@@ -267,7 +267,7 @@ class _Detection:
         """Load images. Unreadable images are skipped."""
         for path in paths:
             try:
-                shape, data = self._inferencer.load(path)
+                shape, data, dark = self._inferencer.load(path)
                 if self._annotations:
                     self._annotations.check_shape(path, shape)
             except UserError as error:
@@ -276,11 +276,17 @@ class _Detection:
             pages = number_of_pages(path)
             if pages > 1:
                 self._summary.skipped.append(f'{path} has {pages} pages, and the results include the first one')
+            if dark:
+                self._summary.skipped.append(
+                    f'{path} has 16 bits and is nearly black, because the loader keeps the upper 8 bits; scale it to '
+                    'all 16'
+                )
             yield Item(path, shape, data)
 
     def _load_frames(self, path: str, frames: Iterable[np.ndarray]) -> Iterator[Item]:
         for number, frame in enumerate(frames):
-            yield Item(path, *self._inferencer.load(frame), number, frame)
+            shape, data, _ = self._inferencer.load(frame)
+            yield Item(path, shape, data, number, frame)
 
 
 def _write_video(path: Path, fps: float, pictures: Iterable[np.ndarray]) -> None:

@@ -22,7 +22,7 @@ from ..models.fuse import fuse
 from ..utils.config import tested_dataset
 from ..utils.drawing import LastPicture, color_type_of, draw
 from ..utils.errors import UserError
-from ..utils.files import check_pixels
+from ..utils.files import check_pixels, is_too_dark
 from ..utils.fonts import use_font_for
 from ..utils.memory import keep_freed_memory
 from ..utils.model import number_of_classes, prefer_channels_last
@@ -113,14 +113,15 @@ class StrictInferencer(DetInferencer):
     def _init_collate(self, cfg: Config) -> Callable:
         return pseudo_collate  # MMDetection finds it by its name, with a warning about the registry
 
-    def load(self, image: str | np.ndarray) -> tuple[tuple[int, int], dict]:
+    def load(self, image: str | np.ndarray) -> tuple[tuple[int, int], dict, bool]:
         """Load an image and prepare it for the model.
 
         Args:
             image: The path of the image, or its pixels: BGR, shape (height, width, 3).
 
         Returns:
-            Height and width of the image in pixels, and the input of the model.
+            Height and width of the image in pixels, the input of the model, and whether the file has 16 bits of which
+            the model sees too little.
 
         Raises:
             UserError: The file cannot be read, or the pipeline cannot resize the image.
@@ -137,7 +138,7 @@ class StrictInferencer(DetInferencer):
             if not isinstance(image, str):
                 raise
             raise UserError(f'{image} is not a readable image: {_reason(image, error)}') from error
-        shape = data['ori_shape']
+        shape, dark = data['ori_shape'], isinstance(image, str) and is_too_dark(image, data['img'])
         try:
             for step in steps:
                 data = step(data)
@@ -147,7 +148,7 @@ class StrictInferencer(DetInferencer):
             raise UserError(
                 f'{image} ({shape[1]} x {shape[0]} pixels) cannot be prepared for the model: {error.err or error}'
             ) from error
-        return shape, data
+        return shape, data, dark
 
     def predict(self, items: Iterable[Item], batch_size: int) -> Iterator[tuple[Item, DetDataSample]]:
         """Run the model on items in batches, and yield each item with its detections of the classes to keep."""

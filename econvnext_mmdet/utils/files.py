@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from mmengine.fileio import YamlHandler, register_handler
 from PIL import Image
@@ -25,6 +26,7 @@ MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
 FAST_YAML = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 FAST_TEXTS = getattr(yaml, 'CBaseLoader', yaml.BaseLoader)
 FAST_DEPTH = 1000
+NEARLY_BLACK = 32  # of 255; below, at most 13 of 16 bits are used
 
 
 @contextmanager
@@ -228,6 +230,24 @@ def number_of_pages(path: str | Path) -> int:
                 return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
     except Exception:  # see check_pixels
         return 1
+
+
+def is_too_dark(path: str | Path, image: np.ndarray) -> bool:
+    """Whether an image file of 16 bits is nearly black in the upper 8, which are those that OpenCV keeps.
+
+    Args:
+        path: The image file.
+        image: Its pixels as they were loaded.
+    """
+    if image.dtype != np.uint8 or image.max() >= NEARLY_BLACK:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with Image.open(path) as header:
+                return header.mode.startswith('I')
+    except Exception:  # see check_pixels
+        return False
 
 
 @contextmanager

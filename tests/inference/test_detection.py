@@ -237,20 +237,23 @@ def test_an_annotation_file_describes_each_image_once_and_in_its_size(detect_in,
     ]
 
 
-def test_the_pages_that_are_not_read_are_named(detect_in, shapes, tmp_path):
+def test_what_is_not_read_of_a_file_is_named(detect_in, shapes, tmp_path):
     folder = tmp_path / 'in'
     folder.mkdir()
     page = Image.open(shapes / 'val' / '000000.jpg')
     page.save(folder / 'a.tif', save_all=True, append_images=[page])
     page.save(folder / 'b.gif')
     os.mkfifo(folder / 'c.png')
+    Image.fromarray(np.full((64, 64), 2**12, np.uint16)).save(folder / 'd.png')
     (folder / 'notes.txt').touch()
     summary, found, _ = detect_in(folder)
-    assert [path for path, _ in found] == [f'{folder}/a.tif']
+    assert [path for path, _ in found] == [f'{folder}/a.tif', f'{folder}/d.png']
     assert summary.skipped == [
         f'{folder}/b.gif has a format that is not read (image/gif); convert it to JPEG or PNG',
         f'{folder}/c.png is no file: a pipe, a device or a broken link',
         f'{folder}/a.tif has 2 pages, and the results include the first one',
+        f'{folder}/d.png has 16 bits and is nearly black, because the loader keeps the upper 8 bits; scale it to all '
+        '16',
     ]
 
 

@@ -86,7 +86,7 @@ def test_a_frame_of_a_video_becomes_gray_as_a_file_does(detectors, tmp_path):
     inferencer = StrictInferencer(cfg, detector.checkpoint, 'cpu')
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     cv2.imwrite(str(tmp_path / 'frame.png'), pixels)
-    (_, file), (_, frame) = inferencer.load(str(tmp_path / 'frame.png')), inferencer.load(pixels)
+    (_, file, _), (_, frame, _) = inferencer.load(str(tmp_path / 'frame.png')), inferencer.load(pixels)
     assert file['inputs'].shape[0] == 1 and (file['inputs'].int() - frame['inputs'].int()).abs().max() <= 1
 
 
