@@ -48,8 +48,9 @@ def detect(session: onnxruntime.InferenceSession, info: dict, path: str) -> list
         raise ValueError('not a readable image')
     with Image.open(path) as file:
         file.load()  # raises an error where OpenCV takes the readable part of a damaged file
-        if file.format != 'MPO' and getattr(file, 'n_frames', 1) > 1:
-            raise ValueError(f'it has {file.n_frames} pages; use a file with one')
+        pages = getattr(file, 'n_frames', 1)
+        if pages > 1 and file.format != 'MPO':
+            raise ValueError(f'it has {pages} pages; use a file with one')
     resized = resize(image, info)
     values = session.run(None, {'images': resized.transpose(2, 0, 1)[None].copy()})
     found = {output.name: value[0] for output, value in zip(session.get_outputs(), values)}
