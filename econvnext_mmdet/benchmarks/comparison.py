@@ -132,8 +132,8 @@ def compare(
         The result.
 
     Raises:
-        UserError: A runtime does not fit the device or the batch, a library is missing, or memory cannot be measured,
-            or not without the runtime eager.
+        UserError: A runtime does not fit the device or the batch, a library is missing, no network could be measured,
+            or memory cannot be measured, or not without the runtime eager.
     """
     jobs = [Job(entry, batch_size, shape or entry.size) for entry in entries]
     return _compare([jobs], runtimes, rounds, threads, memory)
@@ -186,6 +186,8 @@ def _compare(
                     if (measured.name, measured.runtime) == (entry.name, 'eager'):
                         measured.memory = found[Job(entry, measured.batch_size, (measured.height, measured.width))]
         device = device_name(torch.cuda.is_available())
+    if not measurements:
+        raise UserError('no network could be measured; choose other runtimes, or a smaller image or batch', *failures)
     params = {job.entry: counts[job].params for job in jobs}
     return Comparison(
         dict(

@@ -60,6 +60,11 @@ def kill_and_resume(
     started = time.monotonic()
     _run(command, whole)
     duration = time.monotonic() - started
+    if not checkpoints_in(str(whole)):
+        raise UserError(
+            f'the training run left no checkpoint in {whole}. Leave default_hooks.checkpoint.out_dir as it is, and '
+            'train for at least one epoch.'
+        )
     say(f'undisturbed: {duration:.0f} s')
     moments = random.Random(seed)
     epochs: list[int] = []

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ..deploy.libraries import library
 from ..utils.drawing import short_name
 from ..utils.errors import UserError
-from ..utils.files import drop_link, whole_file
+from ..utils.files import check_no_pipe, check_writable, drop_link, whole_file
 
 UNTIL_EVEN = 0.25  # the first part of a run, in which caches fill
 
@@ -91,6 +91,7 @@ def watch(
     if not shutil.which(command[0]):
         raise UserError(f'there is no program {command[0]}')
     Path(log).parent.mkdir(parents=True, exist_ok=True)
+    check_no_pipe(log)
     drop_link(Path(log))
     with open(log, 'wb') as output:
         start = time.monotonic()
@@ -138,6 +139,17 @@ def _sample(psutil: ModuleType, parent: Any, seconds: float) -> Sample:
             continue
         memory, files, processes = memory + pss, files + opened, processes + 1
     return Sample(round(seconds, 1), round(memory / 2**20, 1), files, processes)
+
+
+def check_samples(folder: str) -> None:
+    """Check that :func:`write_samples` can write its files, and create the folder.
+
+    Raises:
+        UserError: A file is a device or a pipe.
+        OSError: A file cannot be written.
+    """
+    for name in ('samples.csv', 'samples.png'):
+        check_writable(f'{folder}/{name}')
 
 
 def write_samples(samples: Sequence[Sample], folder: str, title: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..evaluation.coco_format import check_annotations, find_bad_masks
+from ..evaluation.coco_format import EMPTY_MASKS, check_annotations, find_bad_masks, find_empty_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..utils.config import datasets_of, evaluate_masks, evaluators_of, is_classification, judges_parts, type_name
 from ..utils.errors import UserError, did_you_mean, errors_in, examples
@@ -93,6 +93,13 @@ def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False)
                     f'{what}: {len(ids)}, for example annotation {ids[0]}. The config loads or evaluates masks, so '
                     'every annotation needs a valid one. Correct the file, or use a config without masks.'
                 )
+        if masks and (empty := find_empty_masks(coco)):
+            print_log(
+                f'{ann_file} has {EMPTY_MASKS}, which no detection can match: {len(empty)}, for example annotation '
+                f'{empty[0]}',
+                logger='current',
+                level=logging.WARNING,
+            )
         left_out, lacking = check_classes(
             classes_of(dataset),
             [category['name'] for category in coco['categories']],

@@ -5,6 +5,7 @@ MMPretrain numbers the class folders of each split by name. A missing or extra f
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -121,14 +122,17 @@ def _check_list(ann_file: str, folder: str, num_classes: int | None) -> None:
             'leave it out and give the images one folder per class'
         )
     images = []
-    with open(ann_file, encoding='utf-8') as file:
-        for number, line in enumerate(file, 1):
-            name, _, label = line.strip().rpartition(' ')
-            if not name or not label.isdecimal() or num_classes is not None and int(label) >= num_classes:
-                raise UserError(
-                    f'{ann_file}, line {number}: expected the path of an image and the number of its class'
-                    + (f', from 0 to {num_classes - 1}' if num_classes else '')
-                    + f'; found {line.strip()!r}'
-                )
-            images.append(dict(file_name=name))
+    try:
+        lines = Path(ann_file).read_text(encoding='utf-8').split('\n')
+    except UnicodeDecodeError as error:
+        raise UserError(f'{ann_file} is not a text file in UTF-8: {error}. Save it in UTF-8.') from None
+    for number, line in enumerate(lines[:-1] if lines[-1] == '' else lines, 1):
+        name, _, label = line.strip().rpartition(' ')
+        if not name or not label.isdecimal() or num_classes is not None and int(label) >= num_classes:
+            raise UserError(
+                f'{ann_file}, line {number}: expected the path of an image and the number of its class'
+                + (f', from 0 to {num_classes - 1}' if num_classes else '')
+                + f'; found {line.strip()!r}'
+            )
+        images.append(dict(file_name=name))
     check_images(images, folder, ann_file)

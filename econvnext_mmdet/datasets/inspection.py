@@ -30,7 +30,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
-from ..evaluation.coco_format import find_bad_masks, find_malformed
+from ..evaluation.coco_format import EMPTY_MASKS, find_bad_masks, find_empty_masks, find_malformed
 from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import LastPicture, draw
@@ -379,6 +379,8 @@ def _inspect_annotations(
                 [f'annotation {i}' for i in which[:EXAMPLES]],
                 len(which),
             )
+        empty = find_empty_masks(coco)
+        findings.add('warning', EMPTY_MASKS, [f'annotation {i}' for i in empty[:EXAMPLES]], len(empty))
 
 
 def _inspect_usable(findings: _Findings, dataset: dict) -> Usable | None:

@@ -44,7 +44,9 @@ def open_model(path: str) -> tuple[onnxruntime.InferenceSession, dict]:
 
 def detect(session: onnxruntime.InferenceSession, info: dict, path: str) -> list[tuple]:
     """The name, the score and the box of each detection in an image, or of the best class, which has no box."""
-    if not os.path.isfile(path) or (image := cv2.imread(path)) is None:
+    content = np.fromfile(path, np.uint8) if os.path.isfile(path) else np.empty(0, np.uint8)
+    # OpenCV opens no file whose name is not UTF-8.
+    if not len(content) or (image := cv2.imdecode(content, cv2.IMREAD_COLOR)) is None:
         raise ValueError('not a readable image')
     with Image.open(path) as file:
         file.load()  # raises an error where OpenCV takes the readable part of a damaged file

@@ -141,7 +141,8 @@ def own_work_dir(folder: str, resume: bool, lock: bool = True, checkpoints: str 
         checkpoints: The folder of the checkpoints, see :func:`checkpoint_folder`. Defaults to None: the work directory.
 
     Raises:
-        UserError: Another training run uses the folder, or it has the checkpoints of one.
+        UserError: Another training run uses the folder, it has the checkpoints of one, or the folder of the
+            checkpoints cannot be made.
     """
     checkpoints = checkpoints or folder
     os.makedirs(folder, exist_ok=True)
@@ -157,6 +158,14 @@ def own_work_dir(folder: str, resume: bool, lock: bool = True, checkpoints: str 
                 f'another training run uses {folder}. Wait for its end, or give another folder with --work-dir.'
             ) from None
     try:
+        if '://' not in checkpoints:
+            try:
+                os.makedirs(checkpoints, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f'cannot write checkpoints into {checkpoints}: {error.strerror}. Set '
+                    'default_hooks.checkpoint.out_dir to another folder.'
+                ) from error
         there = [*map(os.path.basename, checkpoints_in(checkpoints)), *filter(BEST.match, _names_in(checkpoints))]
         if there and not resume:
             raise UserError(

@@ -15,6 +15,7 @@ ID = ((int, str), 'a whole number or a string')
 SIZE = ((int, float), 'a number')
 SIDES = ('height', 'width')
 FAR = 1e6  # pixels
+EMPTY_MASKS = 'masks without a pixel inside their image'
 LONGEST_RUN = 2**32  # of an RLE, in pixels; the engines' numbers have 32 bits
 TYPES = dict(id=ID, image_id=ID, category_id=ID, file_name=NAME, name=NAME, height=SIZE, width=SIZE)
 
@@ -128,7 +129,7 @@ def find_malformed(coco: dict, pycocotools: bool = False) -> Iterator[tuple[str,
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def find_bad_masks(coco: dict) -> dict[str, list]:
@@ -172,6 +173,37 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
     }
 
 
+def find_empty_masks(coco: dict) -> list:
+    """Find the annotations whose masks have no pixel inside their image. No detection can match them.
+
+    Args:
+        coco: The content of a file of which :func:`find_bad_masks` finds nothing. Other masks are left out.
+
+    Returns:
+        The ids of the annotations.
+    """
+    sizes = {image['id']: (image['width'], image['height']) for image in coco['images']}
+    empty: list = []
+    compressed = []
+    for annotation in coco.get('annotations', ()):
+        mask = annotation.get('segmentation')
+        if isinstance(mask, list) and mask and are_polygons(mask):
+            width, height = sizes[annotation['image_id']]
+            if not any(_reaches(part[::2], width) and _reaches(part[1::2], height) for part in mask if part):
+                empty.append(annotation['id'])
+        elif is_rle(mask) and isinstance(mask['counts'], list):
+            if not any(mask['counts'][1::2]):
+                empty.append(annotation['id'])
+        elif is_rle(mask):
+            compressed.append((annotation['id'], mask))
+    return empty + [compressed[i][0] for i in np.flatnonzero(rle_areas([mask for _, mask in compressed]) == 0)]
+
+
+def _reaches(values: Sequence[float], side: float) -> bool:
+    """Whether coordinates cover a part of a side that starts at 0."""
+    return max(min(values), 0) < min(max(values), side)
+
+
 def are_polygons(mask: list) -> bool:
     """Whether a list holds polygons, which are lists of coordinate pairs.
 
@@ -183,7 +215,10 @@ def are_polygons(mask: list) -> bool:
             bool(mask)
             and len(mask[0]) >= 6
             and all(
-                len(polygon) % 2 == 0 and max(map(abs, polygon), default=0) < FAR and math.isfinite(sum(polygon))
+                len(polygon) % 2 == 0
+                and bool not in map(type, polygon)
+                and max(map(abs, polygon), default=0) < FAR
+                and math.isfinite(sum(polygon))
                 for polygon in mask
             )
         )
@@ -204,7 +239,7 @@ def is_rle(mask: Any) -> bool:
     return (
         isinstance(counts, str)
         or isinstance(counts, list)
-        and all(isinstance(run, int) and 0 <= run < LONGEST_RUN for run in counts)
+        and all(type(run) is int and 0 <= run < LONGEST_RUN for run in counts)
     )
 
 

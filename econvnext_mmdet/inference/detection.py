@@ -26,6 +26,8 @@ from ..utils.progress import progress_bar
 from .inferencer import Item, StrictInferencer
 from .inputs import find_files, is_video, picture_paths
 
+MISSING_FRAMES = 0.1  # of a short video, and at most those of one second, that may be missing without a word
+
 
 @dataclass(frozen=True)
 class DetectionOptions:
@@ -245,13 +247,13 @@ class _Detection:
             else:
                 deque(pictures, maxlen=0)  # runs through all frames
             done = self._summary.frames - before
-            # Some containers do not count their frames and announce an estimate from the duration, so a difference of
-            # up to one second is not reported.
+            # A small difference is not reported, because some containers do not count their frames: they announce an
+            # estimate from the duration.
             if not done:
                 self._summary.skipped.append(
                     f'{path} is not a readable video: the file is damaged or in an unknown format'
                 )
-            elif announced - done > fps:
+            elif announced - done > min(fps, MISSING_FRAMES * announced):
                 self._summary.skipped.append(
                     f'{path} ends early, after {done} of {announced} frames; the results include these {done} frames'
                 )

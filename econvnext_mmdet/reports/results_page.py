@@ -210,7 +210,7 @@ def read_curves(path: str) -> dict[str, list[tuple[int, float]]]:
             for name, value in entry.items():
                 if 'loss' in name or name.endswith('_mAP'):
                     curves.setdefault(name.rpartition('/')[2], []).append((int(entry['step']), float(value)))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise UserError(
             f'cannot read {path} as a training log: expected numbers for every loss, AP and step, as in '
             'vis_data/scalars.json from a work directory'

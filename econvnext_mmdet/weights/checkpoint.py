@@ -133,6 +133,11 @@ def _check_layout(checkpoint: Any, path: str) -> None:
                 f'{path} holds the tensor {name} in a form that no network here takes ({form}). Save the weights as '
                 'plain tensors of floating-point numbers or integers, on the CPU, and before they are quantised.'
             )
+        if isinstance(tensor, Tensor) and tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(
+                f'{path} holds the tensor {name} as an expanded view of fewer numbers, so a small file could fill the '
+                'memory. Save it with contiguous().'
+            )
 
 
 def _is_plain(value: Tensor) -> bool:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..utils.cli import is_trusted
-from ..utils.errors import UserError, examples
+from ..utils.errors import UserError, examples, repeated
 from ..utils.files import check_extension, whole_file
 from ..utils.model import build_model, number_of_classes, unscaled_sample
 from .checkpoint import CHECKPOINT_EXTENSIONS, Checkpoint, read_checkpoint, write_checkpoint
@@ -93,6 +93,9 @@ def _outputs(cfg: Config, checkpoint: Checkpoint, path: str) -> list[Tensor]:
             f'{path} names {len(classes)} classes ({examples(classes, most=5)}), and its model has {number}. Correct '
             'dataset_meta in the metadata of the file, or remove it.'
         )
+    twice = repeated(classes or ())
+    if twice is not None:
+        raise UserError(f'{path} has two classes of the name {twice!r}. Correct dataset_meta in its metadata.')
     model.load_state_dict(checkpoint.state, strict=False)  # the file may lack the counters of BatchNorms
     image = torch.rand(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

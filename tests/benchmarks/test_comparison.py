@@ -193,6 +193,8 @@ def test_a_network_that_a_runtime_cannot_run_is_named(monkeypatch):
     found = comparison.compare(entries, ['openvino'], (64, 64), rounds=1)
     assert [measured.name for measured in found.measurements] == ['starnet_s4']
     assert found.failures == ['openvino cannot run ResNet-18: RuntimeError: no such operator']
+    with pytest.raises(UserError, match='no network could be measured; .*\nopenvino cannot run ResNet-18'):
+        comparison.compare(entries[:1], ['openvino'], (64, 64), rounds=1)
 
 
 def test_sizes_of_a_network_take_turns(monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from econvnext_mmdet.benchmarks.kill_and_resume import equal, kill_and_resume
+from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import DEMO, ROOT, as_options, options
 
@@ -25,3 +26,8 @@ def test_a_single_bit_is_a_difference():
     assert not equal(state, dict(weight=torch.ones(3), step=[1, 2.5]))
     assert not equal(state, dict(weight=torch.ones(3) + 1e-7, step=[1, 2.0]))
     assert not equal(state, dict(weight=torch.ones(3)))
+
+
+def test_a_run_that_leaves_no_checkpoint_is_not_killed(tmp_path):
+    with pytest.raises(UserError, match='the training run left no checkpoint in .*undisturbed. Leave default_hooks'):
+        kill_and_resume([str(ROOT / 'tools' / 'train.py'), '--help'], str(tmp_path / 'runs'), kills=9)

@@ -1,6 +1,7 @@
 """Samples of a program and its children."""
 
 import csv
+import os
 import runpy
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import cv2
 import pytest
 
 from econvnext_mmdet.benchmarks.startup import time_start, write_dataset
-from econvnext_mmdet.benchmarks.watching import Sample, Watched, watch, write_samples
+from econvnext_mmdet.benchmarks.watching import Sample, Watched, check_samples, watch, write_samples
 from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import DEMO, ROOT
@@ -107,3 +108,12 @@ def test_the_start_of_both_tools_is_timed(tmp_path):
     found = time_start(str(ROOT / 'tools'), str(ROOT / DEMO), str(tmp_path / 'data'), str(tmp_path / 'work'), 3, 0)
     assert set(found) == {'this package', 'MMDetection'}
     assert all(1 < started.seconds < 300 and 300 < started.memory < 5000 for started in found.values())
+
+
+def test_what_cannot_be_written_is_an_error_before_the_program_starts(tmp_path):
+    os.mkfifo(tmp_path / 'log')
+    with pytest.raises(UserError, match='log is a device or a pipe'):
+        watch([sys.executable, '-c', ''], str(tmp_path / 'log'))
+    (tmp_path / 'samples.png').mkdir()
+    with pytest.raises(IsADirectoryError, match='samples.png'):
+        check_samples(str(tmp_path))

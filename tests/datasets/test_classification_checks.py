@@ -97,6 +97,9 @@ def test_list_of_labels_replaces_class_folders(tmp_path):
         (tmp_path / 'meta/train.txt').write_text(f'a.jpg 3\n{line}\n')
         with pytest.raises(UserError, match=f'line 2: expected .* its class, from 0 to 999; found {line!r}'):
             check_datasets(cfg, ['train'])
+    (tmp_path / 'meta/train.txt').write_text('a.jpg 3\n', encoding='utf-16')
+    with pytest.raises(UserError, match='train.txt is not a text file in UTF-8: .* Save it in UTF-8'):
+        check_datasets(cfg, ['train'])
     cfg.train_dataloader.dataset.ann_file = 'meta/other.txt'
     with pytest.raises(UserError, match='no annotation file .*meta/other.txt, the list of images and labels'):
         check_datasets(cfg, ['train'])

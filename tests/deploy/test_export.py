@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -212,8 +213,12 @@ def test_the_script_for_devices_names_unreadable_files(retinanet, shapes, tmp_pa
     # libjpeg may warn beside the errors.
     broken, cut, pages = (line for line in done.stderr.splitlines() if line.startswith('error'))
     assert broken == 'error: broken.jpg: ValueError: not a readable image'
-    assert cut.startswith('error: cut.jpg: OSError: image file is truncated')
+    assert cut.startswith('error: cut.jpg: ')
     assert pages == 'error: pages.tif: ValueError: it has 2 pages; use a file with one'
+    name = os.fsencode(tmp_path / 'a') + b'\xff.jpg'
+    Path(os.fsdecode(name)).write_bytes(image.read_bytes())
+    command = [sys.executable, run_onnx.__file__, str(retinanet[1]), name]
+    assert subprocess.run(command, capture_output=True).returncode == 0
     assert done.stdout.startswith(str(image))
 
 

@@ -8,6 +8,7 @@ from econvnext_mmdet.evaluation.coco_format import (
     are_polygons,
     check_annotations,
     find_bad_masks,
+    find_empty_masks,
     find_malformed,
     is_rle,
     rle_areas,
@@ -88,6 +89,7 @@ def test_bad_masks_are_grouped_by_kind():
         (dict(size=[3], counts='o'), False),
         (dict(size=[3, 4]), False),
         ([[1, 2, 3, 4, 5, 6]], False),
+        (dict(size=[3, 4], counts=[True, 11]), False),
     ],
 )
 def test_only_the_form_decides_what_is_an_rle(mask, expected):
@@ -150,3 +152,34 @@ def test_true_is_no_number(part, key):
     coco[part][0][key] = True
     with pytest.raises(UserError, match=rf'{part}\[0\] has the {key} True; expected a '):
         check_annotations(coco)
+
+
+def test_masks_without_a_pixel_in_their_image_are_found():
+    """The last masks are the second implementation's: pycocotools draws them."""
+    masks = [
+        [[2, 2, 9, 2, 9, 9]],
+        [[-9, 2, 9, 2, 9, 9]],
+        [[SIZE, 2, SIZE + 9, 2, SIZE + 9, 9]],
+        [[-9, -9, -2, -9, -2, -2]],
+        [[5, 5, 5, 5, 5, 5]],
+        [[-9, -9, -2, -9, -2, -2], [2, 2, 9, 2, 9, 9]],
+        dict(size=[SIZE, SIZE], counts=[SIZE**2]),
+        dict(size=[SIZE, SIZE], counts=[0, SIZE**2]),
+        *(
+            {**rle, 'counts': rle['counts'].decode()}
+            for rle in mask_utils.encode(np.stack([np.zeros((SIZE, SIZE)), np.eye(SIZE)], 2).astype('uint8', 'F'))
+        ),
+    ]
+    coco = dict(
+        images=[dict(id=1, width=SIZE, height=SIZE)],
+        annotations=[dict(id=i, image_id=1, segmentation=mask) for i, mask in enumerate(masks)],
+    )
+    assert not any(find_bad_masks(coco).values())
+    assert find_empty_masks(coco) == [2, 3, 4, 6, 8]
+    drawn = [mask if isinstance(mask, list) else [mask] for mask in masks]
+    areas = [
+        sum(int(mask_utils.decode(rle).sum()) for rle in (mask_utils.frPyObjects(part, SIZE, SIZE) if i < 6 else part))
+        for i, part in enumerate(drawn)
+        if i not in (6, 7)
+    ]
+    assert [i for i, area in zip((0, 1, 2, 3, 4, 5, 8, 9), areas) if area == 0] == [2, 3, 4, 8]

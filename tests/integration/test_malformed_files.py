@@ -41,6 +41,7 @@ CONTENTS = {
     'no meta': {'state_dict': {'a': WEIGHT}, 'meta': None},
     'dataset_meta that is a text': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': 'cats'}},
     'classes that are a number': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': {'classes': 5}}},
+    'an expanded view': {'state_dict': {'a': torch.ones(1).expand(2**20, 2**20)}},
     'names of classes that are numbers': {'state_dict': {'a': WEIGHT}, 'meta': {'dataset_meta': {'classes': [1, 2]}}},
     'a quantised tensor': {'a': torch.quantize_per_tensor(WEIGHT, 0.1, 0, torch.qint8)},
     'a complex tensor': {'a': WEIGHT + 1j},

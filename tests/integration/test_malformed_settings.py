@@ -33,6 +33,16 @@ MALFORMED = [
         for value in (-1, 1.5, 'two', {'count': 2}, 100_000)
     ),
     ({'train_dataloader.prefetch_factor': 0}, 'train_dataloader.prefetch_factor must be'),
+    ({'model.data_preprocessor.pad_size_divisor': 0}, 'pad_size_divisor must be'),
+    ({f'{HOOK}.out_dir': '/dev/null'}, 'cannot write checkpoints into /dev/null/.*: Not a directory. Set '),
+    ({'tta_model': 5}, 'tta_model must be a dict with a type'),
+    *(
+        ({'tta_model': {'type': 'DetTTAModel', 'tta_cfg': settings}}, f'tta_model.tta_cfg.{name} must be')
+        for name, settings in (
+            ('max_per_img', {'max_per_img': -1}),
+            ('nms.iou_threshold', {'nms': {'iou_threshold': 7}}),
+        )
+    ),
     ({'train_dataloader.timeout': -1}, 'train_dataloader.timeout must be'),
     *(
         ({f'{split}_dataloader.sampler.type': 'InfiniteSampler'}, f'{split}_dataloader.sampler is InfiniteSampler')
@@ -53,6 +63,7 @@ MALFORMED = [
             ('test_cfg.score_thr', 'abc'),
             ('test_cfg.score_thr', 2),
             ('test_cfg.max_per_img', 0),
+            ('test_cfg.max_per_img', -1),
             ('test_cfg.min_bbox_size', math.inf),
             ('test_cfg.nms.type', 'nms_rotated'),
             ('train_cfg.assigner.pos_iou_thr', 2),
@@ -92,7 +103,6 @@ MALFORMED = [
     ({'custom_hooks': [{'type': 'EMAHook', 'begin_epoch': 50}]}, 'first step failed: AssertionError'),
     ({'param_scheduler': [{'type': 'LinearLR', 'start_factor': 0, 'end': 3}]}, 'start_factor must be a number above 0'),
     ({'model.bbox_head.anchor_generator.strides': [8, 16]}, 'AssertionError'),
-    ({'model.data_preprocessor.pad_size_divisor': 0}, 'first step failed: ZeroDivisionError'),
     ({'model.test_cfg.nms': {'type': 'nmss', 'iou_threshold': 0.5}}, "model.test_cfg.nms.type must be one of 'nms'"),
     ({f'{DATASET}.filter_cfg': {'filter_empty': True}}, "unknown name 'filter_empty'; did you mean 'filter_empty_gt'"),
     (

@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from html.parser import HTMLParser
 
@@ -211,7 +212,9 @@ def test_curves_are_read_from_a_training_log(files):
     )
 
 
-@pytest.mark.parametrize('entry', [dict(loss=1.0), dict(loss=None, step=1), dict(loss='low', step=1)])
+@pytest.mark.parametrize(
+    'entry', [dict(loss=1.0), dict(loss=None, step=1), dict(loss='low', step=1), dict(loss=1, step=math.inf)]
+)
 def test_a_log_without_steps_or_numbers_is_rejected(tmp_path, entry):
     log = tmp_path / 'scalars.json'
     log.write_text(json.dumps(entry) + '\n')

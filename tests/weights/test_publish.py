@@ -90,10 +90,14 @@ def test_errors_leave_no_file_behind(averaged, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_as_many_class_names_as_the_model_has_classes_are_published(averaged, shapes, tmp_path):
+def test_each_class_of_the_model_has_a_name_of_its_own(averaged, shapes, tmp_path):
     checkpoint = torch.load(averaged, weights_only=False)
     checkpoint['meta']['dataset_meta']['classes'] = tuple('abcdefghi')
     torch.save(checkpoint, tmp_path / 'nine.pth')
     with pytest.raises(UserError, match=r'nine.pth names 9 classes \(a, b, c, d, e, ...\), and its model has 4'):
+        publish(str(tmp_path / 'nine.pth'), str(tmp_path / 'net.pth'), load_config(DEMO, options(shapes, tmp_path)))
+    checkpoint['meta']['dataset_meta']['classes'] = tuple('abca')
+    torch.save(checkpoint, tmp_path / 'nine.pth')
+    with pytest.raises(UserError, match="nine.pth has two classes of the name 'a'"):
         publish(str(tmp_path / 'nine.pth'), str(tmp_path / 'net.pth'), load_config(DEMO, options(shapes, tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ['nine.pth']

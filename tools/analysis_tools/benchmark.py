@@ -71,7 +71,8 @@ def main() -> None:
     MMLogger.get_instance('benchmark', log_level='ERROR')  # MMEngine would log a line for each classifier
     entries = choose(args.models)
     if args.out:
-        check_writable(f'{args.out}/benchmark.json')
+        for extension in ('md', 'json', 'svg'):
+            check_writable(f'{args.out}/benchmark.{extension}')
     if args.scaling:
         result = compare_sizes(entries, args.runtimes or ['eager'], args.rounds, args.threads, args.memory)
         table = sizes_to_markdown(result)

@@ -12,9 +12,9 @@ def parse_args() -> argparse.Namespace:
         "COCO's training set. Needs 1 GB of disk and takes some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument('--images', type=int, default=118_000, help='number of images')
-    parser.add_argument('--classes', type=int, default=80, help='number of classes')
-    parser.add_argument('--objects', type=float, default=7.3, help='mean number of objects per image')
+    parser.add_argument('--images', type=cli.whole(1, 10**7), default=118_000, help='number of images')
+    parser.add_argument('--classes', type=cli.whole(1, 10**5), default=80, help='number of classes')
+    parser.add_argument('--objects', type=cli.number(0, 10**4), default=7.3, help='mean number of objects per image')
     parser.add_argument('--seed', type=cli.whole(0), default=0, help='seed of the random numbers')
     return parser.parse_args()
 

@@ -16,10 +16,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--iou-type', choices=tuple(GEOMETRY), default='bbox', help='evaluate boxes (bbox) or masks (segm)'
     )
-    parser.add_argument('--images', type=int, default=5000, help='number of images')
-    parser.add_argument('--classes', type=int, default=80, help='number of classes')
-    parser.add_argument('--objects', type=float, default=7.3, help='mean number of objects per image')
-    parser.add_argument('--detections', type=int, default=100, help='number of detections per image')
+    parser.add_argument('--images', type=cli.whole(1, 10**7), default=5000, help='number of images')
+    parser.add_argument('--classes', type=cli.whole(1, 10**5), default=80, help='number of classes')
+    parser.add_argument('--objects', type=cli.number(0, 10**4), default=7.3, help='mean number of objects per image')
+    parser.add_argument('--detections', type=cli.whole(1, 10**5), default=100, help='number of detections per image')
     parser.add_argument('--seed', type=cli.whole(0), default=0, help='seed of the random numbers')
     return parser.parse_args()
 

@@ -15,9 +15,9 @@ def parse_args() -> argparse.Namespace:
         'takes some minutes.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument('--images', type=int, default=118_000, help='number of images')
-    parser.add_argument('--classes', type=int, default=80, help='number of classes')
-    parser.add_argument('--objects', type=float, default=7.3, help='mean number of objects per image')
+    parser.add_argument('--images', type=cli.whole(1, 10**7), default=118_000, help='number of images')
+    parser.add_argument('--classes', type=cli.whole(1, 10**5), default=80, help='number of classes')
+    parser.add_argument('--objects', type=cli.number(0, 10**4), default=7.3, help='mean number of objects per image')
     parser.add_argument(
         '--workers', type=cli.whole(0, 128), nargs='+', default=[0, 4], help='numbers of workers to measure'
     )

@@ -28,8 +28,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     # Imported here, because --help does not need them.
-    from econvnext_mmdet.benchmarks.watching import Sample, watch, write_samples
+    from econvnext_mmdet.benchmarks.watching import Sample, check_samples, watch, write_samples
 
+    check_samples(args.out_dir)
     samples: list[Sample] = []
     try:
         watched = watch(args.command, str(Path(args.out_dir, 'output.log')), args.every, samples=samples)

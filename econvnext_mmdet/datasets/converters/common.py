@@ -144,13 +144,16 @@ def find_files(folder: Path, extensions: Sequence[str]) -> dict[str, list[Path]]
         extensions: The file extensions, in small letters.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: There is no such folder, or one of the files is a device or a pipe.
     """
     if not folder.is_dir():
         raise UserError(f'no folder {folder}')
     found = defaultdict(list)
     for path in sorted(folder.rglob('*')):
-        if path.suffix.lower() in extensions and path.is_file():
+        if path.suffix.lower() not in extensions:
+            continue
+        check_no_pipe(path)
+        if path.is_file():
             found[path.relative_to(folder).with_suffix('').as_posix()].append(path)
     return dict(found)
 
@@ -300,10 +303,22 @@ def read_text(path: Path) -> str:
         raise UserError(f'{path} is not a text file in UTF-8: {error}. Save it in UTF-8.') from None
 
 
+def to_number(text: str | float) -> float:
+    """Read a number of an annotation file.
+
+    Raises:
+        TypeError: It is neither a number nor a text.
+        ValueError: The text is not a number. Python's float() also takes one with underscores.
+    """
+    if isinstance(text, str) and '_' in text:
+        raise ValueError(f'{text!r} is not a number')
+    return float(text)
+
+
 def stated_size(width: Any, height: Any) -> tuple[float, float] | None:
     """The size of the image that an annotation file states, or None if it states none."""
     try:
-        size = float(width), float(height)
+        size = to_number(width), to_number(height)
     except (TypeError, ValueError):
         return None
     return size if all(0 < side < math.inf for side in size) else None

@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from ...utils.errors import UserError
+from ...utils.files import check_no_pipe
 from .common import (
     Annotated,
     ConversionSummary,
@@ -29,6 +30,7 @@ from .common import (
     read_split,
     read_splits,
     stated_size,
+    to_number,
     unmatched,
 )
 
@@ -164,7 +166,7 @@ def find_voc(root: Path, splits: Sequence[str] | None = None) -> VocFolder:
     if (root / 'Annotations').is_dir() and (root / 'JPEGImages').is_dir():
         images, lists = root / 'JPEGImages', root / 'ImageSets' / 'Main'
         pictures, annotations = find_pictures(images), find_files(root / 'Annotations', ('.xml',))
-        names = {path.stem for path in lists.glob('*.txt') if path.is_file()}
+        names = {path.stem for path in lists.glob('*.txt') if not path.is_dir()}
         for split in {*(splits or ())} - names:
             others = ', '.join(sorted(names)) or 'none'
             raise UserError(f'no split file {lists / f"{split}.txt"}; the splits in this folder are: {others}')
@@ -206,8 +208,10 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
         The content. White space in class names is reduced to single spaces.
 
     Raises:
-        UserError: The file is missing, is not XML or not of Pascal VOC, or has objects of which none is usable.
+        UserError: The file is missing or a pipe, is not XML or not of Pascal VOC, or has objects of which none is
+            usable.
     """
+    check_no_pipe(path)
     try:
         root = (parse or parse_xml)(path.read_bytes())
     except FileNotFoundError:
@@ -233,7 +237,7 @@ def read_voc(path: Path, parse: Callable[[bytes], ElementTree.Element] | None = 
             continue
         label = ' '.join(element.findtext('name', '').split())
         try:
-            corners = tuple(float(element.findtext(f'bndbox/{key}', '')) for key in CORNERS)
+            corners = tuple(to_number(element.findtext(f'bndbox/{key}', '')) for key in CORNERS)
             if not label or not all(map(math.isfinite, corners)):
                 raise ValueError
         except ValueError:

@@ -27,6 +27,7 @@ from .common import (
     read_picture,
     read_splits,
     read_text,
+    to_number,
     unmatched,
 )
 
@@ -152,7 +153,7 @@ def read_labels(path: Path, picture: Picture, classes: Sequence[str], summary: C
         if not line.strip():
             continue
         try:
-            kind, *values = map(float, line.split())
+            kind, *values = map(to_number, line.split())
             if len(values) != 4 and (len(values) < 6 or len(values) % 2):
                 raise ValueError('expected a class and four numbers, or a class and at least three points')
             if kind not in range(len(classes)):

@@ -548,3 +548,17 @@ def test_umask_sets_the_permissions_of_the_file(voc):
         os.umask(umask)
     assert voc.out.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in voc.out.parent.iterdir()] == [voc.out.name]
+
+
+def test_a_number_with_underscores_is_none(voc):
+    voc.add('a', ('cat', (1, 1, 9, 9)), ('dog', ('1_0', 1, 20, 9)))
+    summary, _ = voc.convert()
+    assert summary.dropped == ['a: object 2 of a.xml lacks a name or one of the four numbers of its box']
+
+
+@pytest.mark.parametrize('path', ['ImageSets/Main/train.txt', 'Annotations/b.xml'])
+def test_a_pipe_in_the_place_of_a_file_is_an_error(voc, path):
+    voc.add('a', ('cat', (1, 1, 9, 9)))
+    os.mkfifo(voc.path / path)
+    with pytest.raises(UserError, match=f'{path} is a device or a pipe; give the name of a file'):
+        voc.convert()
