@@ -49,4 +49,4 @@ test-deploy: setup
 	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m deploy tests/deploy
 
 test-runs: setup
-	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m runs tests/benchmarks tests/integration
+	$(ON_CPU) OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m runs tests

@@ -103,6 +103,7 @@ def test_the_wheel_is_complete(wheel):
     assert 'Requires-Python: >=3.10' in metadata
 
 
+@pytest.mark.runs
 def test_the_installed_wheel_trains_in_another_folder(site, shapes, tmp_path):
     """It uses a config of the package by name, and a tool of the package."""
     (tmp_path / 'mine.py').write_text("_base_ = 'econvnext_mmdet::demo/retinanet_e_convnext_mini_shapes.py'\n")

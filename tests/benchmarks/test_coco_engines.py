@@ -87,6 +87,7 @@ def test_masks_depend_only_on_the_seed_and_the_class():
     assert not np.allclose(polygons[1], polygons[2], atol=0.05)
 
 
+@pytest.mark.runs
 def test_engines_agree_on_masks(masks, monkeypatch):
     # In this process, because a new one takes seconds to start.
     monkeypatch.setattr(coco_engines, 'ProcessPoolExecutor', lambda workers, _: ThreadPoolExecutor(workers))

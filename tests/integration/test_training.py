@@ -242,6 +242,7 @@ def two_sets(shapes, tmp_path):
     return config
 
 
+@pytest.mark.runs
 def test_each_evaluator_judges_its_own_validation_set(trained, two_sets, caplog):
     checkpoint = str(trained[0] / 'epoch_2.pth')
     expected = {**run_test(two_sets('day'), checkpoint), **run_test(two_sets('night'), checkpoint)}
