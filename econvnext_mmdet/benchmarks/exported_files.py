@@ -135,4 +135,6 @@ def _time(cfg: Config, models: Sequence[Any], images: int) -> list[list[float]]:
 
 
 def _contents(path: Path) -> list[Path]:
+    if path.suffix == '.xml':  # OpenVINO's weights are beside it
+        path = path.parent
     return [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]

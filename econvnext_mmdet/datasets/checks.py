@@ -15,7 +15,16 @@ from ..utils.config import datasets_of, evaluate_masks, evaluators_of, is_classi
 from ..utils.errors import UserError, did_you_mean, errors_in, examples
 from .classification_checks import check_classification
 from .coco_by_name import CocoDatasetByName
-from .dataset_files import check_images, classes_of, is_local, is_xml, paths_of, read_annotations, registered_type
+from .dataset_files import (
+    check_images,
+    classes_of,
+    find_resized,
+    is_local,
+    is_xml,
+    paths_of,
+    read_annotations,
+    registered_type,
+)
 from .xml_files import XMLNames
 
 # What the datasets of MMDetection read in filter_cfg, and the packages of these datasets.
@@ -112,6 +121,13 @@ def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False)
         if names:
             print_log(f'{ann_file}: {examples(names, most=5)} {what}', logger='current', level=logging.WARNING)
     check_images(coco['images'], folder, ann_file)
+    if resized := find_resized(coco['images'], folder):
+        print_log(
+            f'{ann_file} says other sizes than the images have, so its boxes may be wrong: {resized[0]}, and '
+            f'{len(resized) - 1} more of those looked at. tools/check_dataset.py names all.',
+            logger='current',
+            level=logging.WARNING,
+        )
     return set() if is_xml(dataset) else set(lacking)
 
 

@@ -11,11 +11,12 @@ from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.registry import DATASETS
 
 from ..utils.errors import UserError
-from ..utils.files import load_json
+from ..utils.files import load_json, stored_size
 from .coco_by_name import CocoDatasetByName
 from .xml_files import XMLNames
 
 # A Mac writes an accent as a character of its own (Unicode's form NFD), other systems as one with its letter (NFC).
+SAMPLED = 200  # images whose sizes are looked at before a run
 OTHER_FORM = 'have another name on the disk, with accents encoded in another way (Unicode NFC or NFD)'
 
 
@@ -148,6 +149,25 @@ def find_absent(images: list[dict], folder: str) -> dict[str, list[str]]:
             elif found[name].stat().st_size == 0:
                 absent['are empty files'].append(os.path.join(path, name))
     return absent
+
+
+def find_resized(images: list[dict], folder: str) -> list[str]:
+    """Find images whose files have another size than the annotation file says. Opens only some, spread evenly.
+
+    Args:
+        images: The entries of an annotation file, each with ``file_name``, ``width`` and ``height``.
+        folder: The folder that the file names start from.
+
+    Returns:
+        The paths, each with both sizes.
+    """
+    found = []
+    for i in spread(len(images), SAMPLED):
+        stated, path = (images[i]['width'], images[i]['height']), os.path.join(folder, images[i]['file_name'])
+        size = stored_size(path)
+        if size and sorted(size) != sorted(stated):  # EXIF may say that width and height are swapped
+            found.append(f'{path} has {size[0]} x {size[1]} pixels instead of {stated[0]} x {stated[1]}')
+    return found
 
 
 def check_images(images: list[dict], folder: str, ann_file: str, kind: str = 'images') -> None:

@@ -79,7 +79,7 @@ SETTINGS_OR_PARTS = Rule(
 )
 TEXT = Rule(lambda value: isinstance(value, str), 'a text')
 PATH = Rule(lambda value: isinstance(value, (str, os.PathLike)) and is_utf8(os.fspath(value)), 'a path in UTF-8')
-FLAG = Rule(lambda value: isinstance(value, (bool, int)), 'True or False')
+FLAG = Rule(lambda value: isinstance(value, (bool, int)) and value in (0, 1), 'True or False')
 INTERVAL = Rule(
     lambda value: is_whole(value) and (value >= 1 or value == -1), 'a whole number of at least 1, or -1: never'
 )
@@ -139,7 +139,10 @@ RULES = {
     'test_dataloader.drop_last': ALL_IMAGES,
     '*_dataloader.dataset': SETTINGS_OR_PARTS,
     '*_dataloader.sampler': SETTINGS,
+    '*_dataloader.sampler.shuffle': FLAG,
+    '*_dataloader.sampler.round_up': FLAG,
     '*_dataloader.batch_sampler': SETTINGS.or_none(),
+    '*_dataloader.batch_sampler.drop_last': FLAG,
     '*_dataloader.dataset**.pipeline': PARTS,
     '*_dataloader.dataset**.metainfo': SETTINGS.or_none(),
     '*_dataloader.dataset**.metainfo.classes': Rule(
@@ -153,6 +156,9 @@ RULES = {
     '*_evaluator': SETTINGS_OR_PARTS.or_none(),
     '*_evaluator**.ann_file': TEXT.or_none(),
     '*_evaluator**.metric': NAMES,
+    '*_evaluator**.prefix': TEXT.or_none(),
+    '*_evaluator**.collect_device': one_of('cpu', 'gpu'),
+    '*_evaluator**.classwise': FLAG,
     'train_cfg': SETTINGS.or_none(),
     'val_cfg': SETTINGS.or_none(),
     'test_cfg': SETTINGS.or_none(),
@@ -179,6 +185,7 @@ RULES = {
     'param_scheduler.begin': whole(0),
     'param_scheduler.end': whole(1).or_none(),
     'param_scheduler.by_epoch': FLAG,
+    'param_scheduler.convert_to_iter_based': FLAG,
     'param_scheduler.T_max': whole(1).or_none(),
     'param_scheduler.step_size': whole(1),
     'param_scheduler.milestones': list_of(whole(0), 'whole numbers'),

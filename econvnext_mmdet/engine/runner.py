@@ -27,6 +27,7 @@ from ..weights.checkpoint import use_safe_loaders
 from .config_checks import check_settings
 from .detection_hooks import UsableDataHook
 from .hooks import CocoTableHook, DatasetPartsHook, EpochSeedHook, FiniteHook, ScheduleEndHook
+from .resumed import ResumedStateHook
 from .saving import WholeCheckpointHook
 
 _EARLIER_RUNS = count()
@@ -113,6 +114,7 @@ def build_runner(cfg: Config, splits: Sequence[str]) -> Runner:
     _check_masks(cfg, model, splits)
     runner.register_hook(EpochSeedHook(), priority='VERY_HIGH')
     runner.register_hook(FiniteHook(), priority='VERY_HIGH')
+    runner.register_hook(ResumedStateHook(), priority='VERY_HIGH')
     runner.register_hook(UsableDataHook())
     runner.register_hook(ScheduleEndHook())
     runner.register_hook(DatasetPartsHook())

@@ -203,19 +203,27 @@ def check_pixels(path: str) -> None:
     Raises:
         UserError: The image has more pixels.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow warns of fewer pixels
-            with Image.open(path) as image:
-                width, height = image.size
-    except Exception:  # a format that OpenCV may know, or a size that Pillow refuses
+    size = stored_size(path)
+    if size is None:
         return
+    width, height = size
     most = int(os.environ.get(PIXELS_VARIABLE, MOST_PIXELS))
     if width * height > most:
         raise UserError(
             f'{path} has {width} x {height} pixels, more than {most:,}. Use a smaller image, or set the environment '
             f'variable {PIXELS_VARIABLE} to a larger number.'
         )
+
+
+def stored_size(path: str | Path) -> tuple[int, int] | None:
+    """Width and height that the header of an image file says, or None if Pillow cannot read it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # Pillow warns of many pixels
+            with Image.open(path) as image:
+                return image.size
+    except Exception:  # a format that OpenCV may know, or a size that Pillow refuses
+        return None
 
 
 def number_of_pages(path: str | Path) -> int:
@@ -228,7 +236,7 @@ def number_of_pages(path: str | Path) -> int:
             warnings.simplefilter('ignore')
             with Image.open(path) as image:
                 return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
-    except Exception:  # see check_pixels
+    except Exception:  # see stored_size
         return 1
 
 
@@ -246,7 +254,7 @@ def is_too_dark(path: str | Path, image: np.ndarray) -> bool:
             warnings.simplefilter('ignore')
             with Image.open(path) as header:
                 return header.mode.startswith('I')
-    except Exception:  # see check_pixels
+    except Exception:  # see stored_size
         return False
 
 

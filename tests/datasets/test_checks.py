@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from PIL import Image
 
 from econvnext_mmdet.datasets.checks import check_classes, check_datasets
 from econvnext_mmdet.datasets.classes import unify_classes
@@ -184,3 +186,29 @@ def test_evaluation_needs_iscrowd_but_training_does_not(cfg):
 def test_file_without_annotations_is_accepted_as_a_test_set(shapes):
     coco = json.loads((shapes / 'annotations' / 'val.json').read_text())
     check_annotations({key: copy.deepcopy(value) for key, value in coco.items() if key != 'annotations'})
+
+
+def test_images_of_another_size_than_annotated_are_named(cfg, capfd):
+    """A warning, since some tools write a wrong size beside right boxes. A size that EXIF swaps is right."""
+    Image.new('RGB', (64, 40)).save(f'{cfg.root}/train/000005.jpg')
+    edit(cfg, lambda c: c['images'][5].update(width=40, height=64))
+    edit(cfg, lambda c: [image.update(width=200) for image in c['images'][:2]])
+    MMLogger.get_instance('sizes', log_level='INFO')
+    check_datasets(cfg, ['train', 'val'])
+    said = capfd.readouterr()
+    says = '000000.jpg has 64 x 64 pixels instead of 200 x 64, and 1 more of those looked at. tools/check_dataset.py'
+    assert says in said.out + said.err
+
+
+def test_masks_without_a_pixel_are_named(cfg, capfd):
+    def change(coco):
+        for annotation in coco['annotations']:
+            annotation['segmentation'] = [[1, 1, 9, 1, 9, 9]]
+        coco['annotations'][0]['segmentation'] = [[-9, 1, -2, 1, -2, 9]]
+
+    edit(cfg, change, 'val')
+    cfg.val_evaluator.metric = ['bbox', 'segm']
+    MMLogger.get_instance('masks', log_level='INFO')
+    check_datasets(cfg, ['val'])
+    said = capfd.readouterr()
+    assert 'has masks without a pixel inside their image, which no detection can match: 1, for' in said.out + said.err

@@ -43,6 +43,17 @@ MALFORMED = [
             ('nms.iou_threshold', {'nms': {'iou_threshold': 7}}),
         )
     ),
+    *(
+        ({name: value}, f'{name} must be ')
+        for name, value in (
+            ('train_dataloader.sampler.shuffle', 'no'),
+            ('train_dataloader.sampler.shuffle', 3),
+            ('train_dataloader.batch_sampler.drop_last', 'x'),
+            ('val_evaluator.prefix', 5),
+            ('val_evaluator.collect_device', 'tpu'),
+            ('val_evaluator.classwise', 7),
+        )
+    ),
     ({'train_dataloader.timeout': -1}, 'train_dataloader.timeout must be'),
     *(
         ({f'{split}_dataloader.sampler.type': 'InfiniteSampler'}, f'{split}_dataloader.sampler is InfiniteSampler')
