@@ -28,6 +28,8 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
     """
     from mmpretrain.datasets import CustomDataset
 
+    from .tiny_imagenet import TinyImageNet
+
     if 'train' in splits and cfg.train_dataloader.get('batch_size', 2) < 2:
         raise UserError('train_dataloader.batch_size is 1, but the BatchNorm of a classifier needs two images or more')
     model = cfg.model.get('module', cfg.model)  # inside the wrapper for test-time augmentation
@@ -70,7 +72,13 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
             numbers = [number for number in (*expected.values(), classes and len(classes)) if number]
             _check_list(dataset.ann_file, folder, min(numbers, default=None))
             continue
-        names = _check_folders(folder, classes, expected)
+        listed = dataset.listed() if isinstance(dataset, TinyImageNet) else None
+        if listed is None:
+            names = _class_folders(folder)
+        else:
+            names = sorted({name for _, name in listed})
+            check_images([dict(file_name=f'images/{image}') for image, _ in listed], folder, folder)
+        _check_number(folder, names, {"the dataset's metainfo": classes and len(classes), **expected})
         if known is not None and names != known[1]:
             raise UserError(
                 f'{folder} and {known[0]} have different class folders: only one of them has '
@@ -80,17 +88,8 @@ def check_classification(cfg: Config, splits: Sequence[str]) -> None:
         known = (folder, names)
 
 
-def _check_folders(folder: str, classes: Sequence[str] | None, expected: dict[str, int | None]) -> list[str]:
-    """Check the class folders inside a folder. None may be empty, and their number must be right.
-
-    Args:
-        folder: The folder with one folder per class.
-        classes: The classes that the dataset's config or type sets. None if they set no classes.
-        expected: The number of classes of each part of the config. None if the part has no such number.
-
-    Returns:
-        The sorted names of the class folders.
-    """
+def _class_folders(folder: str) -> list[str]:
+    """The sorted names of the class folders inside a folder. There must be some, and none may be empty."""
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     if not names:
         raise UserError(f'{folder} has no class folders: expected one folder of images per class in it')
@@ -100,18 +99,28 @@ def _check_folders(folder: str, classes: Sequence[str] | None, expected: dict[st
             f'{len(empty)} of the {len(names)} class folders in {folder} are empty: {examples(empty)}. Add images, or '
             'delete these folders in every split.'
         )
-    for what, number in {"the dataset's metainfo": classes and len(classes), **expected}.items():
+    return names
+
+
+def _check_number(folder: str, names: Sequence[str], expected: dict[str, int | None]) -> None:
+    """Check the number of classes in a folder.
+
+    Args:
+        folder: The folder.
+        names: The classes in it.
+        expected: The number of classes of each part of the config. None if the part has no such number.
+    """
+    for what, number in expected.items():
         if number is not None and number != len(names):
             own = (
                 '. Also correct metainfo.classes, or use CustomDataset, which sets no classes, in place of this dataset'
-                if classes
+                if what == "the dataset's metainfo"
                 else ''
             )
             raise UserError(
                 f'{folder} has {len(names)} class folders ({examples(names, most=5)}), but {what} has {number} '
                 f'classes; set model.head.num_classes and data_preprocessor.num_classes in the config{own}'
             )
-    return names
 
 
 def _check_list(ann_file: str, folder: str, num_classes: int | None) -> None:

@@ -19,7 +19,7 @@ from .loading import check_fits
 SHAPE = (128, 160)  # height and width of the test image, in pixels
 
 
-def publish(source: str, out: str, cfg: Config | None = None) -> str:
+def publish(source: str, out: str, cfg: Config | None = None, half: bool = False) -> str:
     """Write a checkpoint without the parts that only training needs. The file has its own hash in its name.
 
     The states of the optimiser and of the schedulers and the messages of hooks are left out. If training kept an
@@ -31,17 +31,22 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
         out: The file to write, ``.pth`` or ``.safetensors``. The hash is inserted before the file extension.
         cfg: The model's config. Defaults to None: the one that MMEngine stored in the checkpoint. It is only taken if
             the user trusts the file, because a config is a program.
+        half: Round the weights to half precision, for a file of half the size. A model that loads it has float32
+            weights with the rounded values. Defaults to False.
 
     Returns:
         The path of the file, such as ``net-0123abcd.pth`` with the first eight digits of its SHA-256.
 
     Raises:
         UserError: The source is unreadable, there is no config that may be used, the weights or the names of the
-            classes do not fit the config's model, or a .safetensors file cannot hold the metadata. Nothing is written.
+            classes do not fit the config's model, a .safetensors file cannot hold the metadata, or a number is too
+            large for half precision. Nothing is written.
         RuntimeError: The outputs of the two models differ. Nothing is written.
     """
     check_extension(out, CHECKPOINT_EXTENSIONS, 'the published file')
     checkpoint = read_checkpoint(source)
+    if half:
+        checkpoint = _halve(checkpoint, source)
     if cfg is None:
         cfg = _config_in(checkpoint, source)
     expected = _outputs(cfg, checkpoint, source)
@@ -58,6 +63,22 @@ def publish(source: str, out: str, cfg: Config | None = None) -> str:
         named = Path(out).with_name(f'{Path(out).stem}-{digest}{Path(out).suffix}')
         os.replace(part, named)
     return str(named)
+
+
+def _halve(checkpoint: Checkpoint, path: str) -> Checkpoint:
+    """The checkpoint with all floating-point numbers in half precision.
+
+    Raises:
+        UserError: A number is too large for it.
+    """
+    state = {key: value.half() if value.is_floating_point() else value for key, value in checkpoint.state.items()}
+    large = [key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if large:
+        raise UserError(
+            f'{path} has numbers beyond {torch.finfo(torch.half).max:g} in {examples(large)}, which half precision '
+            'does not have. Publish it without --half.'
+        )
+    return Checkpoint(state, checkpoint.meta)
 
 
 def _config_in(checkpoint: Checkpoint, path: str) -> Config:

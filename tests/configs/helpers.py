@@ -7,7 +7,8 @@ from ..helpers import ROOT
 
 PATHS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
 # The name of a classifier starts with its backbone.
-DETECTORS = [path for path in PATHS if not path.stem.startswith('e-convnext')]
+CLASSIFIERS = ('imagenet', 'tiny_imagenet')
+DETECTORS = [path for path in PATHS if path.parent.name not in CLASSIFIERS and not path.stem.startswith('e-convnext')]
 
 
 def epochs_of(cfg):

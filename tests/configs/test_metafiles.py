@@ -59,8 +59,10 @@ def test_counts_equal_those_of_the_built_model(name):
     entry = ENTRIES[name]
     cfg = load_config(str(ROOT / entry.config))
     init_default_scope(cfg.default_scope)
-    with torch.device('cpu' if 'ConvNeXt' in cfg.model.backbone.type.split('.')[1:] else 'meta'):
-        model = MODELS.build(cfg.model).eval().to('meta')  # MMPretrain's ConvNeXt cannot be built on meta
+    # MMPretrain's ConvNeXt and ResNet cannot be built on meta.
+    of_mmpretrain = cfg.model.backbone.type.startswith('mmpretrain.') or cfg.default_scope == 'mmpretrain'
+    with torch.device('cpu' if of_mmpretrain else 'meta'):
+        model = MODELS.build(cfg.model).eval().to('meta')
     with torch.device('meta'):
         assert count_without_data(model, entry.metadata.data['Input Size']) == entry.metadata.flops
     assert sum(param.numel() for param in model.parameters()) == entry.metadata.parameters

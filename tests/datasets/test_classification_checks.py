@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -5,6 +7,7 @@ from mmpretrain.registry import DATASETS
 
 from econvnext_mmdet.datasets.checks import check_datasets
 from econvnext_mmdet.datasets.shapes import make_classification
+from econvnext_mmdet.datasets.tiny_imagenet import LISTING
 from econvnext_mmdet.utils.errors import UserError
 
 from ..helpers import ROOT
@@ -103,3 +106,66 @@ def test_list_of_labels_replaces_class_folders(tmp_path):
     cfg.train_dataloader.dataset.ann_file = 'meta/other.txt'
     with pytest.raises(UserError, match='no annotation file .*meta/other.txt, the list of images and labels'):
         check_datasets(cfg, ['train'])
+
+
+@pytest.fixture
+def tiny_imagenet(tmp_path):
+    """A folder in Tiny ImageNet's layout: two classes with two training images and one validation image each."""
+    for name in ('n02', 'n01'):
+        folder = tmp_path / 'train' / name / 'images'
+        folder.mkdir(parents=True)
+        (folder.parent / f'{name}_boxes.txt').touch()
+        for number in range(2):
+            (folder / f'{name}_{number}.JPEG').write_bytes(b'x')
+    (tmp_path / 'val' / 'images').mkdir(parents=True)
+    for number in range(2):
+        (tmp_path / 'val' / 'images' / f'val_{number}.JPEG').write_bytes(b'x')
+    (tmp_path / 'val' / LISTING).write_text('val_0.JPEG\tn02\t0\t1\t2\t3\nval_1.JPEG\tn01\t0\t1\t2\t3\n')
+    return tmp_path
+
+
+def tiny_imagenet_config(root, num_classes=2):
+    cfg = Config.fromfile(ROOT / 'configs' / 'tiny_imagenet' / 'e-convnext-mini_30e_tiny-imagenet-200.py')
+    for split in SPLITS:
+        cfg[f'{split}_dataloader'].dataset.data_root = f'{root}/'
+    cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = num_classes
+    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
+    return cfg
+
+
+def test_both_layouts_of_tiny_imagenet_give_the_same_labels(tiny_imagenet):
+    def labels(split):
+        dataset = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': []})
+        assert dataset.CLASSES == ('n01', 'n02')
+        found = [dataset.get_data_info(i) for i in range(len(dataset))]
+        return {Path(info['img_path']).name: info['gt_label'] for info in found}
+
+    cfg = tiny_imagenet_config(tiny_imagenet)
+    check_datasets(cfg, SPLITS)
+    init_default_scope('mmpretrain')
+    assert labels('train') == {'n01_0.JPEG': 0, 'n01_1.JPEG': 0, 'n02_0.JPEG': 1, 'n02_1.JPEG': 1}
+    expected = {'val_0.JPEG': 1, 'val_1.JPEG': 0}
+    assert labels('val') == expected
+    val = tiny_imagenet / 'val'
+    for name, number in (('n02', 0), ('n01', 1)):
+        (val / name).mkdir()
+        (val / 'images' / f'val_{number}.JPEG').rename(val / name / f'val_{number}.JPEG')
+    (val / 'images').rmdir()
+    (val / LISTING).unlink()
+    check_datasets(cfg, SPLITS)
+    assert labels('val') == expected
+
+
+def test_mistakes_in_tiny_imagenet_are_named(tiny_imagenet):
+    cfg, listing = tiny_imagenet_config(tiny_imagenet), tiny_imagenet / 'val' / LISTING
+    with pytest.raises(UserError, match=r'train has 2 class folders \(n01, n02\), but the head has 3'):
+        check_datasets(tiny_imagenet_config(tiny_imagenet, 3), SPLITS)
+    listing.write_text('val_0.JPEG\tn02\nval_1.JPEG\tn03\n')
+    with pytest.raises(UserError, match='only one of them has n01, n03'):
+        check_datasets(cfg, SPLITS)
+    listing.write_text('val_0.JPEG\tn02\nval_2.JPEG\tn01\n')
+    with pytest.raises(UserError, match='1 of the 2 images of .*val are missing, for example .*images/val_2.JPEG'):
+        check_datasets(cfg, SPLITS)
+    listing.write_text('val_0.JPEG\tn02\nval_1.JPEG n01\n')
+    with pytest.raises(UserError, match="line 2: expected the file of an image, a tab and .*; found 'val_1.JPEG n01'"):
+        check_datasets(cfg, SPLITS)

@@ -187,9 +187,24 @@ def test_resume_continues_where_training_stopped(trained, folders, tmp_path):
     assert not (tmp_path / 'epoch_2.pth').exists()  # the first epochs were not trained again
 
 
+def test_the_layout_in_memory_changes_no_result(folders, tmp_path):
+    weights = []
+    for hooks in ([], [dict(type='ChannelsLastHook')]):
+        cfg = load_config(CLASSIFIER, reduced(folders, tmp_path / str(len(hooks)), **{'train_cfg.max_epochs': 1}))
+        cfg.custom_hooks = hooks
+        # With SGD, a rounding error stays one. AdamW would turn it into a step.
+        cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+        train(cfg)
+        weights.append(read_checkpoint(str(tmp_path / str(len(hooks)) / 'epoch_1.pth')).state)
+    plain, last = weights
+    assert all(torch.allclose(last[key], value, atol=1e-4) for key, value in plain.items())
+    name = 'backbone.stem.0.conv.weight'
+    assert plain[name].is_contiguous() and last[name].is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.runs
 def test_a_resumed_run_equals_the_undisturbed_one(folders, tmp_path):
-    """Bit by bit, with the augmentation of ImageNet's recipe, its workers and an EMA."""
+    """Bit by bit, with the augmentation of ImageNet's recipe, its workers, an EMA and channels side by side."""
     kept = []
     for name in ('undisturbed', 'resumed'):
         folder = tmp_path / name
@@ -197,7 +212,7 @@ def test_a_resumed_run_equals_the_undisturbed_one(folders, tmp_path):
             folder.mkdir()
             shutil.copy(tmp_path / 'undisturbed' / 'epoch_1.pth', folder)
         cfg = load_config(CLASSIFIER, reduced(folders, folder))
-        cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+        cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='ChannelsLastHook')]
         cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
         train(cfg, resume='auto' if kept else None)
         kept.append(torch.load(folder / 'epoch_2.pth', weights_only=False))

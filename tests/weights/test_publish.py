@@ -11,7 +11,9 @@ from mmengine.runner import Runner
 from econvnext_mmdet.engine import testing
 from econvnext_mmdet.utils.config import load_config
 from econvnext_mmdet.utils.errors import UserError
+from econvnext_mmdet.utils.model import build_model
 from econvnext_mmdet.weights.checkpoint import read_checkpoint
+from econvnext_mmdet.weights.loading import check_fits, load_backbone
 from econvnext_mmdet.weights.publish import publish
 
 from ..helpers import DEMO, ROOT, options, tool
@@ -59,6 +61,33 @@ def test_only_the_ema_weights_are_published(averaged, shapes, tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:-1] + b'x')
     with pytest.raises(UserError, match='does not match the SHA-256 in its name'):
         read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_half_precision_halves_the_file_and_loads_strictly(averaged, shapes, tmp_path, suffix):
+    cfg = load_config(DEMO, options(shapes, tmp_path))
+    whole, half = (publish(averaged, str(tmp_path / f'net{suffix}'), cfg, half=half) for half in (False, True))
+    assert Path(half).stat().st_size < 0.6 * Path(whole).stat().st_size
+    source, found = read_checkpoint(whole).state, read_checkpoint(half).state
+    floats = {key for key, value in source.items() if value.is_floating_point()}
+    assert all(found[key].dtype == torch.half and torch.equal(found[key], source[key].half()) for key in floats)
+    assert all(torch.equal(found[key], source[key]) for key in source.keys() - floats)
+    model = build_model(cfg)
+    check_fits(model, found, half, exact=True)
+    load_backbone(model.backbone, half)
+    assert all(value.dtype == torch.float32 for value in model.backbone.parameters())
+    assert torch.equal(model.backbone.state_dict()['stem.0.conv.weight'], source['backbone.stem.0.conv.weight'].half())
+    assert testing.test(cfg, half).keys() == testing.test(cfg, whole).keys()
+
+
+def test_a_number_that_half_precision_lacks_is_an_error(averaged, shapes, tmp_path):
+    checkpoint = torch.load(averaged, weights_only=False)
+    checkpoint['state_dict']['backbone.norm1.running_var'] += 1e5
+    torch.save(checkpoint, tmp_path / 'large.pth')
+    cfg = load_config(DEMO, options(shapes, tmp_path))
+    with pytest.raises(UserError, match='large.pth has numbers beyond 65504 in backbone.norm1.running_var, which'):
+        publish(str(tmp_path / 'large.pth'), str(tmp_path / 'net.pth'), cfg, half=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['large.pth']
 
 
 @pytest.mark.parametrize('name', ['demo/mask_rcnn_e_convnext_mini_shapes', 'imagenet/e-convnext-mini_16xb64_in1k'])

@@ -16,6 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--config', help='config of the model (default: the one in the checkpoint, which needs --trust-checkpoint)'
     )
+    parser.add_argument('--half', action='store_true', help='round the weights to half precision')
     cli.add_trust_option(parser)
     return parser.parse_args()
 
@@ -26,7 +27,7 @@ def main() -> None:
     from econvnext_mmdet.utils.config import load_config
     from econvnext_mmdet.weights.publish import publish
 
-    print(publish(args.source, args.out, load_config(args.config) if args.config else None))
+    print(publish(args.source, args.out, load_config(args.config) if args.config else None, args.half))
 
 
 if __name__ == '__main__':
