@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 from econvnext_mmdet.engine.resumed import ResumedStateHook
@@ -37,6 +38,30 @@ def make(steps=3):
 def test_the_state_of_a_run_fits_a_new_run():
     runner, _ = make(steps=0)
     ResumedStateHook().after_load_checkpoint(runner, make()[1])
+
+
+def test_every_scheduler_of_mmengine_can_be_resumed():
+    """Some have values that are infinite, lists, or None until the first step."""
+    settings = {
+        'ConstantLR': {},
+        'CosineRestartLR': dict(periods=[2, 3], restart_weights=[1, 0.5], eta_min=0),
+        'ExponentialLR': dict(gamma=0.9),
+        'MultiStepLR': dict(milestones=[2]),
+        'OneCycleLR': dict(eta_max=1.0, total_steps=9),
+        'PolyLR': {},
+        'ReduceOnPlateauLR': dict(monitor='loss', by_epoch=True),
+        'StepLR': dict(step_size=2),
+    }
+    for name, arguments in settings.items():
+        states = []
+        for steps in (0, 3):
+            runner, checkpoint = make(steps=1)
+            scheduler = PARAM_SCHEDULERS.build(dict(type=name, optimizer=runner.optim_wrapper, **arguments))
+            for _ in range(steps):
+                scheduler.step(*([dict(loss=1.0)] if 'Plateau' in name else []))
+            states.append(scheduler)
+        runner.param_schedulers = [states[0]]
+        ResumedStateHook().after_load_checkpoint(runner, {**checkpoint, 'param_schedulers': [states[1].state_dict()]})
 
 
 @pytest.mark.parametrize(
