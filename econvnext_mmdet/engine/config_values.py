@@ -116,6 +116,7 @@ RULES = {
     'model.data_preprocessor.pad_size_divisor': whole(1),
     'model**.anchor_generator.octave_base_scale': ABOVE_ZERO.or_none(),
     'model**.anchor_generator.strides': list_of(STRIDE, 'numbers above 0, or of pairs of them'),
+    'model**.initial_epoch': whole(0),
     'model.train_cfg**.pos_iou_thr': number(0, 1),
     'model.train_cfg**.min_pos_iou': number(0, 1),
     'model.test_cfg**.score_thr': number(0, 1),

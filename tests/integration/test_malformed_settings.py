@@ -33,6 +33,7 @@ MALFORMED = [
         for value in (-1, 1.5, 'two', {'count': 2}, 100_000)
     ),
     ({'train_dataloader.prefetch_factor': 0}, 'train_dataloader.prefetch_factor must be'),
+    ({'model.train_cfg.initial_epoch': 'x'}, 'model.train_cfg.initial_epoch must be a whole number'),
     ({'model.data_preprocessor.pad_size_divisor': 0}, 'pad_size_divisor must be'),
     ({f'{HOOK}.out_dir': '/dev/null'}, 'cannot write checkpoints into /dev/null/.*: Not a directory. Set '),
     ({'tta_model': 5}, 'tta_model must be a dict with a type'),
