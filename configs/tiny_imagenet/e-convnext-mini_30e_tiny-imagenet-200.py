@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/imagenet_300e.py',
     '../_base_/classification_runtime.py',
 ]
-# Mixup and CutMix are left out, because in so few epochs they do more harm than good.
+# Mixup and CutMix are left out: they are for long schedules.
 model = dict(backbone=dict(arch='mini'), head=dict(num_classes=200, in_channels=768), train_cfg=None)
 max_epochs = 30
 train_cfg = dict(max_epochs=max_epochs, val_interval=1)

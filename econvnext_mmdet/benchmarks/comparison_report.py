@@ -39,6 +39,11 @@ NOTE = {
 }
 
 
+def report_files(folder: str) -> list[Path]:
+    """The files that :func:`save_comparison` writes: the table, the numbers and the plot."""
+    return [Path(folder, f'benchmark.{extension}') for extension in ('md', 'json', 'svg')]
+
+
 def save_comparison(comparison: Comparison, folder: str, table: str) -> list[Path]:
     """Write ``benchmark.md``, ``benchmark.json``, and ``benchmark.svg`` if accuracies are known.
 
@@ -50,7 +55,7 @@ def save_comparison(comparison: Comparison, folder: str, table: str) -> list[Pat
     Returns:
         The files.
     """
-    paths = [Path(folder, f'benchmark.{extension}') for extension in ('md', 'json', 'svg')]
+    paths = report_files(folder)
     write_json(str(paths[1]), asdict(comparison))
     with whole_file(paths[0]) as part:
         part.write_text(table, encoding='utf-8')

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..evaluation.coco_format import EMPTY_MASKS, check_annotations, find_bad_masks, find_empty_masks
+from ..evaluation.coco_format import EMPTY_MASKS, MaskFaults, check_annotations, find_bad_masks
 from ..evaluation.coco_metric import OfficialCocoMetric
 from ..utils.config import datasets_of, evaluate_masks, evaluators_of, is_classification, judges_parts, type_name
 from ..utils.errors import UserError, did_you_mean, errors_in, examples
@@ -96,16 +96,17 @@ def check_dataset(dataset: dict, pycocotools: bool = False, masks: bool = False)
     ann_file, folder = paths_of(dataset)
     with errors_in(ann_file):
         check_annotations(coco, pycocotools)
-        for what, ids in find_bad_masks(coco).items() if masks else ():
+        faults = find_bad_masks(coco) if masks else MaskFaults({}, [])
+        for what, ids in faults.bad.items():
             if ids:
                 raise UserError(
                     f'{what}: {len(ids)}, for example annotation {ids[0]}. The config loads or evaluates masks, so '
                     'every annotation needs a valid one. Correct the file, or use a config without masks.'
                 )
-        if masks and (empty := find_empty_masks(coco)):
+        if faults.empty:
             print_log(
-                f'{ann_file} has {EMPTY_MASKS}, which no detection can match: {len(empty)}, for example annotation '
-                f'{empty[0]}',
+                f'{ann_file} has {EMPTY_MASKS}, which no detection can match: {len(faults.empty)}, for example '
+                f'annotation {faults.empty[0]}',
                 logger='current',
                 level=logging.WARNING,
             )

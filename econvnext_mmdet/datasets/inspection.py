@@ -30,7 +30,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
-from ..evaluation.coco_format import EMPTY_MASKS, find_bad_masks, find_empty_masks, find_malformed
+from ..evaluation.coco_format import EMPTY_MASKS, find_bad_masks, find_malformed
 from ..evaluation.tables import align
 from ..utils.config import datasets_of, evaluators_of, judges_parts, type_name
 from ..utils.drawing import LastPicture, draw
@@ -372,14 +372,14 @@ def _inspect_annotations(
     # If masks are loaded or evaluated, a missing mask or a mask of the wrong size makes the run fail, and an instance
     # with a malformed mask is ignored. If masks are not used, a file without any mask is fine.
     if needs['masks'] or any(item.get('segmentation') for item in annotations):
-        for what, which in find_bad_masks(coco).items():
+        bad, empty = find_bad_masks(coco)
+        for what, which in bad.items():
             findings.add(
                 'error' if needs['masks'] else 'warning',
                 what,
                 [f'annotation {i}' for i in which[:EXAMPLES]],
                 len(which),
             )
-        empty = find_empty_masks(coco)
         findings.add('warning', EMPTY_MASKS, [f'annotation {i}' for i in empty[:EXAMPLES]], len(empty))
 
 

@@ -119,15 +119,18 @@ RULES = {
     'model**.initial_epoch': whole(0),
     'model.train_cfg**.pos_iou_thr': number(0, 1),
     'model.train_cfg**.min_pos_iou': number(0, 1),
-    'model.test_cfg**.score_thr': number(0, 1),
-    'model.test_cfg**.max_per_img': whole(1),
-    'model.test_cfg**.min_bbox_size': number(-1, 1e6),
     'tta_model': TYPED.or_none(),
-    'tta_model.tta_cfg**.max_per_img': whole(1),
-    'tta_model.tta_cfg**.nms.iou_threshold': number(0, 1),
-    'tta_model.tta_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match'),
-    'model.test_cfg**.nms.iou_threshold': number(0, 1),
-    'model.test_cfg**.nms.type': one_of('nms', 'soft_nms', 'nms_match'),
+    **{
+        f'{part}**.{name}': rule
+        for part in ('model.test_cfg', 'tta_model.tta_cfg')
+        for name, rule in (
+            ('score_thr', number(0, 1)),
+            ('max_per_img', whole(1)),
+            ('min_bbox_size', number(-1, 1e6)),
+            ('nms.iou_threshold', number(0, 1)),
+            ('nms.type', one_of('nms', 'soft_nms', 'nms_match')),
+        )
+    },
     '*_dataloader': SETTINGS.or_none(),
     '*_dataloader.batch_size': whole(1),
     '*_dataloader.num_workers': whole(0, 256),

@@ -230,7 +230,7 @@ class CocoEvaluator:
 
     @cached_property
     def _bad_masks(self) -> dict[str, list]:
-        return find_bad_masks(self.coco.dataset)  # cached, because a training run evaluates many times
+        return find_bad_masks(self.coco.dataset).bad  # cached, because a training run evaluates many times
 
     def numbered(self, entries: list[dict], iou_type: str) -> list[dict]:
         """The entries of a COCO results file, with the numbers of ``coco`` in place of the ids, and masks as RLE.

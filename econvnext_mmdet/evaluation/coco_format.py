@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -132,8 +132,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def find_bad_masks(coco: dict) -> dict[str, list]:
-    """Find the annotations whose masks cannot be loaded or evaluated.
+class MaskFaults(NamedTuple):
+    """The ids of annotations with wrong masks.
+
+    Attributes:
+        bad: Those whose masks cannot be loaded or evaluated, by the kind of problem.
+        empty: Those whose masks have no pixel inside their image. No detection can match them.
+    """
+
+    bad: dict[str, list]
+    empty: list
+
+
+def find_bad_masks(coco: dict) -> MaskFaults:
+    """Find the annotations whose masks cannot be loaded or evaluated, or have no pixel.
 
     A mask is a list of polygons, or an RLE whose runs cover its image exactly. With any other RLE, the C code of the
     engines may loop forever or read beyond the mask.
@@ -142,61 +154,44 @@ def find_bad_masks(coco: dict) -> dict[str, list]:
         coco: The content of a well-formed annotation file.
 
     Returns:
-        The ids of the annotations by the kind of problem.
+        The ids of the annotations.
     """
-    sizes = {image['id']: (image['height'], image['width']) for image in coco['images']}
+    sizes = {image['id']: (image['width'], image['height']) for image in coco['images']}
     missing: list = []
     neither: list = []
     other_size: list = []
+    empty: list = []
     compressed = []
     for annotation in coco.get('annotations', ()):
         mask = annotation.get('segmentation')
+        width, height = sizes[annotation['image_id']]
         if not mask:
             missing.append(annotation['id'])
         elif isinstance(mask, list):
             if not are_polygons(mask):
                 neither.append(annotation['id'])
+            elif not any(_reaches(part[::2], width) and _reaches(part[1::2], height) for part in mask if part):
+                empty.append(annotation['id'])
         elif not is_rle(mask):
             neither.append(annotation['id'])
-        elif tuple(mask['size']) != sizes[annotation['image_id']]:
+        elif mask['size'] != [height, width]:
             other_size.append(annotation['id'])
         elif isinstance(mask['counts'], list):
             if sum(mask['counts']) != math.prod(mask['size']):
                 neither.append(annotation['id'])
+            elif not any(mask['counts'][1::2]):
+                empty.append(annotation['id'])
         else:
             compressed.append((annotation['id'], mask))
-    neither += [compressed[i][0] for i in np.flatnonzero(rle_areas([mask for _, mask in compressed]) < 0)]
-    return {
+    areas = rle_areas([mask for _, mask in compressed])
+    neither += [compressed[i][0] for i in np.flatnonzero(areas < 0)]
+    empty += [compressed[i][0] for i in np.flatnonzero(areas == 0)]
+    bad = {
         'annotations without a mask': missing,
         'masks that are neither valid polygons nor a valid RLE': neither,
         'masks of a different size than their image': other_size,
     }
-
-
-def find_empty_masks(coco: dict) -> list:
-    """Find the annotations whose masks have no pixel inside their image. No detection can match them.
-
-    Args:
-        coco: The content of a file of which :func:`find_bad_masks` finds nothing. Other masks are left out.
-
-    Returns:
-        The ids of the annotations.
-    """
-    sizes = {image['id']: (image['width'], image['height']) for image in coco['images']}
-    empty: list = []
-    compressed = []
-    for annotation in coco.get('annotations', ()):
-        mask = annotation.get('segmentation')
-        if isinstance(mask, list) and mask and are_polygons(mask):
-            width, height = sizes[annotation['image_id']]
-            if not any(_reaches(part[::2], width) and _reaches(part[1::2], height) for part in mask if part):
-                empty.append(annotation['id'])
-        elif is_rle(mask) and isinstance(mask['counts'], list):
-            if not any(mask['counts'][1::2]):
-                empty.append(annotation['id'])
-        elif is_rle(mask):
-            compressed.append((annotation['id'], mask))
-    return empty + [compressed[i][0] for i in np.flatnonzero(rle_areas([mask for _, mask in compressed]) == 0)]
+    return MaskFaults(bad, empty)
 
 
 def _reaches(values: Sequence[float], side: float) -> bool:

@@ -7,10 +7,10 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -20,6 +20,7 @@ from PIL import Image
 from .errors import UserError, repeated
 from .pixels import MOST_PIXELS, PIXELS_VARIABLE
 
+Value = TypeVar('Value')
 MOST_DIGITS = 300  # a number with more is larger than any float
 MOST_VALUES = 10**7  # in a YAML file, with those that repeat others
 # The loader in C takes a seventh of the time, and crashes if a text is nested too deep. Some builds of PyYAML lack it.
@@ -217,13 +218,7 @@ def check_pixels(path: str) -> None:
 
 def stored_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height that the header of an image file says, or None if Pillow cannot read it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow warns of many pixels
-            with Image.open(path) as image:
-                return image.size
-    except Exception:  # a format that OpenCV may know, or a size that Pillow refuses
-        return None
+    return _read_header(path, lambda image: image.size, None)
 
 
 def number_of_pages(path: str | Path) -> int:
@@ -231,13 +226,7 @@ def number_of_pages(path: str | Path) -> int:
 
     It is 1 for a photograph with smaller copies of itself, and for a format that Pillow does not know.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(path) as image:
-                return 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
-    except Exception:  # see stored_size
-        return 1
+    return _read_header(path, lambda image: 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1), 1)
 
 
 def is_too_dark(path: str | Path, image: np.ndarray) -> bool:
@@ -249,13 +238,18 @@ def is_too_dark(path: str | Path, image: np.ndarray) -> bool:
     """
     if image.dtype != np.uint8 or image.max() >= NEARLY_BLACK:
         return False
+    return _read_header(path, lambda header: header.mode.startswith('I'), False)
+
+
+def _read_header(path: str | Path, read: Callable[[Image.Image], Value], otherwise: Value) -> Value:
+    """What Pillow reads in the header of an image file, or another value if it cannot read the file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(path) as header:
-                return header.mode.startswith('I')
-    except Exception:  # see stored_size
-        return False
+            warnings.simplefilter('ignore')  # Pillow warns of many pixels
+            with Image.open(path) as image:
+                return read(image)
+    except Exception:  # a format that OpenCV may know, or a size that Pillow refuses
+        return otherwise
 
 
 @contextmanager

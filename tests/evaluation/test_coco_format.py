@@ -8,7 +8,6 @@ from econvnext_mmdet.evaluation.coco_format import (
     are_polygons,
     check_annotations,
     find_bad_masks,
-    find_empty_masks,
     find_malformed,
     is_rle,
     rle_areas,
@@ -21,7 +20,7 @@ from ..scenes import SIZE, make_scene, rle_counts
 def test_well_formed_annotations_are_accepted():
     coco, _ = make_scene()
     check_annotations(coco, pycocotools=True)
-    assert not any(find_malformed(coco)) and not any(find_bad_masks(coco).values())
+    assert not any(find_malformed(coco)) and not any(find_bad_masks(coco).bad.values())
 
 
 def test_a_test_set_may_lack_annotations():
@@ -69,7 +68,7 @@ def test_bad_masks_are_grouped_by_kind():
     masks = [None, [[1, 2]], dict(size=[SIZE, SIZE], counts=rle_counts([100, 300])), dict(size=[9, 9], counts=[81])]
     for annotation, mask in zip(coco['annotations'], masks):
         annotation['segmentation'] = mask
-    assert find_bad_masks(coco) == {
+    assert find_bad_masks(coco).bad == {
         'annotations without a mask': [0],
         'masks that are neither valid polygons nor a valid RLE': [1, 2],
         'masks of a different size than their image': [3],
@@ -174,8 +173,8 @@ def test_masks_without_a_pixel_in_their_image_are_found():
         images=[dict(id=1, width=SIZE, height=SIZE)],
         annotations=[dict(id=i, image_id=1, segmentation=mask) for i, mask in enumerate(masks)],
     )
-    assert not any(find_bad_masks(coco).values())
-    assert find_empty_masks(coco) == [2, 3, 4, 6, 8]
+    assert not any(find_bad_masks(coco).bad.values())
+    assert find_bad_masks(coco).empty == [2, 3, 4, 6, 8]
     drawn = [mask if isinstance(mask, list) else [mask] for mask in masks]
     areas = [
         sum(int(mask_utils.decode(rle).sum()) for rle in (mask_utils.frPyObjects(part, SIZE, SIZE) if i < 6 else part))

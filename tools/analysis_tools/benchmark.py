@@ -63,7 +63,12 @@ def main() -> None:
         from mmengine.logging import MMLogger
 
         from econvnext_mmdet.benchmarks.comparison import compare, compare_sizes
-        from econvnext_mmdet.benchmarks.comparison_report import save_comparison, sizes_to_markdown, to_markdown
+        from econvnext_mmdet.benchmarks.comparison_report import (
+            report_files,
+            save_comparison,
+            sizes_to_markdown,
+            to_markdown,
+        )
         from econvnext_mmdet.benchmarks.peers import choose
         from econvnext_mmdet.benchmarks.runtimes import default_runtimes
         from econvnext_mmdet.utils.files import check_writable
@@ -71,8 +76,8 @@ def main() -> None:
     MMLogger.get_instance('benchmark', log_level='ERROR')  # MMEngine would log a line for each classifier
     entries = choose(args.models)
     if args.out:
-        for extension in ('md', 'json', 'svg'):
-            check_writable(f'{args.out}/benchmark.{extension}')
+        for path in report_files(args.out):
+            check_writable(str(path))
     if args.scaling:
         result = compare_sizes(entries, args.runtimes or ['eager'], args.rounds, args.threads, args.memory)
         table = sizes_to_markdown(result)
